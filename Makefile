@@ -1,0 +1,46 @@
+# The first command on a fresh machine: needs Python 3.11+ and make, nothing else. uv is used where it is on the PATH.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: compare test lint format bench notebook lock clean
+
+compare: $(STAMP)
+	$(BIN)/consensus-bench compare
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+# Install the locked versions, then the project itself (editable). hatchling is in the lock: no build isolation needed.
+$(STAMP): pyproject.toml requirements.lock.txt
+	@if command -v uv >/dev/null 2>&1; then \
+		set -e; test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); \
+		uv pip install --quiet --python $(BIN)/python -r requirements.lock.txt; \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+		set -e; test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); \
+		$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock.txt; \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+# Pin every dependency with hashes and without host names.
+lock:
+	uv pip compile pyproject.toml --group dev --group build --universal --python-version 3.11 --no-emit-index-url --generate-hashes --quiet -o requirements.lock.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

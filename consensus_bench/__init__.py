@@ -1,0 +1,1 @@
+"""A laptop-sized laboratory for consensus protocols."""

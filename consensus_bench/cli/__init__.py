@@ -1,0 +1,69 @@
+"""The command line: ``consensus-bench COMMAND``.
+
+One module a command, loaded only when it is called, so that ``--help`` and completion stay fast. Exit status 0, 1 (a
+guarantee was violated), 2 (bad input, one line on standard error), 3 (a checker could not decide).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from consensus_bench.contract.errors import ConfigError, PropertyViolated
+
+COMMANDS = {
+    "compare": "Run protocols through the same workload, verify every run, write a report.",
+    "run": "Run a scenario file (TOML).",
+    "report": "Make the report of finished runs again, or of several together.",
+    "topology": "Print and draw a latency matrix: heat map, world map, speed of light.",
+    "check-history": "Judge a recorded history: is it linearizable?",
+    "list": "List protocols, topologies, workloads and profiles.",
+    "completion": "Print the shell completion script for bash, zsh or fish.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Finds ``consensus_bench.cli.<command>.command`` on demand; help lists commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"consensus_bench.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="consensus-bench")
+def group() -> None:
+    """A laptop-sized laboratory for consensus: Multi-Paxos, Raft and EPaxos on a measured planet."""
+
+
+def main() -> None:
+    """Entry point: turns errors into one line and an exit status."""
+    try:
+        status = group.main(prog_name="consensus-bench", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        status = stop.exit_code
+    except click.UsageError as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        status = 2
+    except ConfigError as error:
+        click.echo(f"error: {error}", err=True)
+        status = 2
+    except PropertyViolated as violation:
+        click.echo(f"violated: {violation}", err=True)
+        status = 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: finished runs are kept; the same command goes on from there", err=True)
+        status = 130
+    sys.exit(status if isinstance(status, int) else 0)
