@@ -12,6 +12,7 @@ from consensus_bench.contract.replica import Replica as Replica
 from consensus_bench.contract.replica import View as View
 from consensus_bench.contract.replica import ns as ns
 from consensus_bench.contract.state import State as State
+from consensus_bench.contract.store import apply as apply
 from consensus_bench.contract.values import NOOP as NOOP
 from consensus_bench.contract.values import Ballot as Ballot
 from consensus_bench.contract.values import Command as Command

@@ -40,15 +40,17 @@ class Context:
     """Records what one handler did. ``effects`` is the ordered list; the driver reads and clears it.
 
     ``clock_ns`` is the replica's own clock, in nanoseconds: an input like any other, which the driver sets before each
-    step and may skew. Safety must never lean on it unless the protocol says so.
+    step and may skew. Safety must never lean on it unless the protocol says so. ``wrote`` turns true with the first write,
+    so that a driver need not search the list for one before it lets a message go.
     """
 
-    __slots__ = ("_record", "clock_ns", "effects")
+    __slots__ = ("_record", "clock_ns", "effects", "wrote")
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
         self._record: Callable[[Effect], None] = self.effects.append
         self.clock_ns = 0
+        self.wrote = False
 
     def send(self, to: ReplicaId, message: Message) -> None:
         """Send once every write issued so far (this handler's too) is durable. ``to`` may be the replica itself: the
@@ -69,10 +71,12 @@ class Context:
 
     def persist(self, key: Hashable, value: Any) -> None:
         """Write ``key -> value`` (an immutable value) to stable storage, as part of this handler's atomic record."""
+        self.wrote = True
         self._record((PERSIST, key, value))
 
     def forget(self, key: Hashable) -> None:
         """Remove ``key`` from stable storage, as part of this handler's atomic record."""
+        self.wrote = True
         self._record((FORGET, key, None))
 
     def set_timer(self, name: TimerName, low_ns: int, high_ns: int | None = None) -> None:
