@@ -40,8 +40,8 @@ class Context:
     """Records what one handler did. ``effects`` is the ordered list; the driver reads and clears it.
 
     ``clock_ns`` is the replica's own clock, in nanoseconds: an input like any other, which the driver sets before each
-    step and may skew. Safety must never lean on it unless the protocol says so. ``wrote`` turns true with the first write,
-    so that a driver need not search the list for one before it lets a message go.
+    step and may skew. Safety must never lean on it unless the protocol says so. ``wrote`` turns true with the first
+    write, so that a driver need not search the list for one before it lets a message go.
     """
 
     __slots__ = ("_record", "clock_ns", "effects", "wrote")

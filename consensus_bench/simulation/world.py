@@ -1,0 +1,197 @@
+"""One run: a protocol on a simulated planet, under a workload, verified while it happens.
+
+A run is a function of (settings, seed): the same bytes come out on any machine and in any process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import simpy
+
+from consensus_bench.contract import Cluster, Command, Replica, ns
+from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.simulation.clients import Population, Site
+from consensus_bench.simulation.disk import Disk
+from consensus_bench.simulation.events import Schedule
+from consensus_bench.simulation.machine import Link, Machine
+from consensus_bench.simulation.network import NO_JITTER, Geography, Jitter
+from consensus_bench.simulation.operations import Operations
+from consensus_bench.simulation.profiles import Profile
+from consensus_bench.simulation.randomness import lognormal_ns, plain_stream, stream
+from consensus_bench.simulation.workload import Workload
+from consensus_bench.verification import Verifier
+
+SECOND_NS: Final = 1_000_000_000
+DRAIN_STEP_NS: Final = SECOND_NS // 10
+_PATHS: Final = {"fast_path": 1, "slow_path": 2}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one run depends on. ``protocol`` is a registered name or ``path/to/file.py:ClassName``.
+
+    Clients issue operations for ``duration_s`` simulated seconds; the run then goes on until all have their answers (at
+    most ``drain_s``). Operations due in the first ``warmup_s`` are not measured. ``crashable``: keep the disks'
+    contents, so that replicas can be crashed and restarted.
+    """
+
+    protocol: str
+    geography: Geography
+    workload: Workload
+    profile: Profile
+    seed: int
+    options: dict[str, Any] = {}
+    jitter: Jitter = NO_JITTER
+    first_leader: int | None = None
+    duration_s: float = 10.0
+    warmup_s: float = 1.0
+    drain_s: float = 30.0
+    client_timeout_ms: float = 10_000.0
+    crashable: bool = False
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What one replica used in the measured interval: shares of its processor, card and disk; counts."""
+
+    cpu: float
+    network_card: float
+    disk: float
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    fsyncs: int
+
+
+class World:
+    """The simulated planet. ``env`` is the SimPy environment, for faults and probes as ordinary SimPy processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        geography = settings.geography
+        size = len(geography.replicas)
+        self.settings = settings
+        self.seed = settings.seed
+        self.profile = settings.profile
+        self.workload = settings.workload
+        self.client_timeout_ns = ns(settings.client_timeout_ms)
+        self.stop_ns = round(settings.duration_s * SECOND_NS)
+        self.warmup_ns = round(settings.warmup_s * SECOND_NS)
+        self.env: Any = simpy.Environment()  # not simpy's type: time is an integer here, events are slim
+        self.schedule: Schedule = self.env.schedule
+        self.operations = Operations()
+        self.paths: dict[tuple[int, int], int] = {}
+        self.facts: Counter[str] = Counter()
+        self.elections: list[tuple[int, int]] = []
+        """(time in ns, replica): each time a replica said that it leads."""
+        self.protocol = find_protocol(settings.protocol)
+        self.options = make_options(self.protocol, settings.options, size)
+        self.cluster = Cluster(size, geography.replica_delays(), settings.first_leader)
+        self.verifier = Verifier(size, self.protocol.decides)
+        self.machines = [self._machine(r) for r in range(size)]
+        self.sites = [Site(self, i, geography.contacts(i)) for i in range(len(geography.clients))]
+        self._answer_links: list[list[Link]] = []
+        self._connect()
+        self.population = Population(self, self.sites)
+        self._marks: list[tuple[int, ...]] = []
+
+    def _machine(self, me: int) -> Machine:
+        profile = self.profile
+        fsync = lognormal_ns(profile.fsync_ms * 1e6, profile.fsync_cv, stream(self.seed, "disk", me))
+        disk = Disk(fsync, self.settings.crashable)
+        return Machine(self, me, self._replica(me), disk, plain_stream(self.seed, "timers", me))
+
+    def _replica(self, me: int) -> Replica:
+        return self.protocol(me, self.cluster, self.options)
+
+    def _connect(self) -> None:
+        """One link each way between any two replicas, and between each client site and each replica."""
+        g, jitter, seed = self.settings.geography, self.settings.jitter, self.seed
+        for a, machine in enumerate(self.machines):
+            for b, other in enumerate(self.machines):
+                delay = jitter.sampler(g, g.replicas[a], g.replicas[b], seed, f"replica {a} to {b}")
+                machine.links.append(Link(delay, other.deliver_callbacks))
+            answers = []
+            for i, site in enumerate(self.sites):
+                up = jitter.sampler(g, g.clients[i], g.replicas[a], seed, f"client {i} to {a}")
+                site.links.append(Link(up, machine.request_callbacks))
+                down = jitter.sampler(g, g.replicas[a], g.clients[i], seed, f"replica {a} to client {i}")
+                answers.append(Link(down, site.answer_callbacks))
+            self._answer_links.append(answers)
+
+    # What machines ask for.
+
+    def answer_link(self, replica: int, client: int) -> Link:
+        """The link from ``replica`` to the site of ``client``."""
+        return self._answer_links[replica][self.population.clients[client].site.index]
+
+    def oldest_open(self, client: int) -> int:
+        """The lowest sequence number of ``client`` that has no answer yet."""
+        return self.population.clients[client].oldest_open()
+
+    def note(self, replica: int, now_ns: int, fact: str, command: Command | None) -> None:
+        """A protocol states a fact for the statistics."""
+        self.facts[fact] += 1
+        if command is not None and fact in _PATHS:
+            self.paths[command.client, command.sequence] = _PATHS[fact]
+        if fact == "elected":
+            self.elections.append((now_ns, replica))
+
+    # Faults (the rich language of faults builds on these two).
+
+    def crash(self, replica: int) -> None:
+        """Stop a replica's process now."""
+        if not self.settings.crashable:
+            raise ValueError("Settings.crashable must be true: the disks of this run keep nothing")
+        self.machines[replica].crash()
+
+    def restart(self, replica: int) -> None:
+        """Start a crashed replica's process again, from its disk."""
+        self.machines[replica].restart(self._replica(replica))
+
+    # The run.
+
+    def run(self, progress: Callable[[float], None] | None = None) -> None:
+        """Simulate to the end. ``progress`` is told the share of simulated time that is done, now and then."""
+        for machine in self.machines:
+            machine.start()
+        self.population.start()
+        if self.warmup_ns:
+            self.env.run(until=self.warmup_ns)
+        self._marks.append(self._counters())
+        steps = 20
+        for i in range(1, steps + 1):
+            until = self.warmup_ns + (self.stop_ns - self.warmup_ns) * i // steps
+            if until > self.env.now:
+                self.env.run(until=until)
+            if progress is not None:
+                progress(i / steps)
+        self._marks.append(self._counters())
+        end = self.stop_ns + round(self.settings.drain_s * SECOND_NS)
+        while self.population.open_requests() and self.env.now < end:
+            self.env.run(until=self.env.now + DRAIN_STEP_NS)
+        self.population.record_unanswered()
+        for machine in self.machines:
+            machine.tell_checks()
+
+    def _counters(self) -> tuple[int, ...]:
+        flat: list[int] = []
+        for m in self.machines:
+            flat += (m.received, m.sent, m.sent_bytes, m.executed, m.disk.fsyncs, m.disk.busy_ns)
+        return tuple(flat)
+
+    def usage(self) -> list[Usage]:
+        """What each replica used between the end of the warm-up and the end of the load."""
+        before, after = self._marks
+        seconds = (self.stop_ns - self.warmup_ns) / SECOND_NS
+        out = []
+        for i, m in enumerate(self.machines):
+            received, sent, sent_bytes, executed, fsyncs, disk_ns = (
+                after[i * 6 + k] - before[i * 6 + k] for k in range(6)
+            )
+            cpu_ns = received * m.receive_ns + sent * m.send_ns + executed * m.execute_ns
+            card_ns = sent_bytes * m.ps_per_byte / 1000
+            cpu, card, disk = (busy / SECOND_NS / seconds for busy in (cpu_ns, card_ns, disk_ns))
+            out.append(Usage(cpu, card, disk, sent, received, sent_bytes, fsyncs))
+        return out
