@@ -6,14 +6,9 @@ that). A message that travels is one such event; waiting at a processor, a netwo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final
 
 import msgspec
-
-Callbacks: TypeAlias = tuple[Callable[[Any], None]]
-Schedule: TypeAlias = Callable[[Any, int, int], None]
-"""``Environment.schedule(event, priority, delay_ns)``, called by position."""
 
 NORMAL: Final = 1
 

@@ -240,7 +240,7 @@ class Machine:
         if to == self.me:
             leave = arrive = busy if busy > durable else durable
         else:
-            size = self._sizes.get(type(message))
+            size: Any = self._sizes.get(type(message))
             if size is None:
                 kind: Any = type(message)
                 size = self._sizes[kind] = sizer(kind)

@@ -16,7 +16,6 @@ from consensus_bench.contract import Cluster, Command, Replica, ns
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.simulation.clients import Population, Site
 from consensus_bench.simulation.disk import Disk
-from consensus_bench.simulation.events import Schedule
 from consensus_bench.simulation.machine import Link, Machine
 from consensus_bench.simulation.network import NO_JITTER, Geography, Jitter
 from consensus_bench.simulation.operations import Operations
@@ -79,7 +78,7 @@ class World:
         self.stop_ns = round(settings.duration_s * SECOND_NS)
         self.warmup_ns = round(settings.warmup_s * SECOND_NS)
         self.env: Any = simpy.Environment()  # not simpy's type: time is an integer here, events are slim
-        self.schedule: Schedule = self.env.schedule
+        self.schedule: Any = self.env.schedule  # (event, priority, delay in ns)
         self.operations = Operations()
         self.paths: dict[tuple[int, int], int] = {}
         self.facts: Counter[str] = Counter()

@@ -1,0 +1,277 @@
+"""The machine: links that are not pipes, a processor, a card, a disk barrier and timers, against explicit models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import simpy
+from worlds import MS, Ping, Pong, Toy, geography, toy_world, uniform
+
+from consensus_bench.contract import Context
+from consensus_bench.simulation.events import Alarm, Delivery
+from consensus_bench.simulation.network import Jitter
+from consensus_bench.simulation.profiles import Profile
+
+
+class Burst(Toy):
+    """Replica 0 sends 1,000 messages at once."""
+
+    __slots__ = ()
+
+    def on_start(self, ctx: Context) -> None:
+        if self.me == 0:
+            for number in range(1000):
+                ctx.send_unsynced(1, Ping(number))
+
+
+def start(world: Any, until_ms: float) -> None:
+    for machine in world.machines:
+        machine.start()
+    world.env.run(until=round(until_ms * MS))
+
+
+def test_a_link_is_not_a_pipe() -> None:
+    """1,000 messages sent at once on a 100 ms link all arrive at 100 ms, in order."""
+    world = toy_world(Burst, uniform(2, 200.0))
+    start(world, 1000)
+    assert world.machines[1].replica.seen == [(100 * MS, 0, number) for number in range(1000)]
+
+
+def test_links_keep_order_under_jitter() -> None:
+    world = toy_world(Burst, uniform(2, 200.0), jitter=Jitter("lognormal", 0.3))
+    start(world, 1000)
+    seen = world.machines[1].replica.seen
+    assert [number for _, _, number in seen] == list(range(1000))
+    assert len({at for at, _, _ in seen}) > 1, "no jitter was drawn"
+
+
+def test_delays_keep_the_matrix_precision_per_direction() -> None:
+    class Exchange(Toy):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            ctx.send_unsynced(1 - self.me, Ping(self.me))
+
+    world = toy_world(Exchange, geography([[0, 33.333332], [77.000002, 0]]))
+    start(world, 100)
+    assert world.machines[1].replica.seen == [(16_666_666, 0, 0)]
+    assert world.machines[0].replica.seen == [(38_500_001, 1, 1)]
+
+
+def test_card_serialises_what_leaves() -> None:
+    """At 8 Mb/s a byte takes 1 us: message k leaves after k + 1 times its 74 bytes (66 of frame, 8 of number)."""
+    world = toy_world(Burst, uniform(2, 200.0), Profile(name="card", source="test", bandwidth_mbps=8.0))
+    start(world, 1000)
+    seen = world.machines[1].replica.seen
+    assert [at for at, _, _ in seen] == [100 * MS + (number + 1) * 74_000 for number in range(1000)]
+
+
+class Echo(Toy):
+    __slots__ = ()
+
+    def on_ping(self, ctx: Context, source: int, message: Ping) -> None:
+        ctx.send_unsynced(source, Pong(message.number))
+
+
+@pytest.mark.parametrize("gap_us", [5, 14, 40])
+def test_processor_equals_an_explicit_queue(gap_us: int) -> None:
+    """Echo times under load equal those of a SimPy process that serves one message at a time from a Store."""
+    receive, send, count = 10, 3, 200
+
+    class Paced(Echo):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            if self.me == 0:
+                ctx.set_timer(0, 0)
+
+        def on_timer(self, ctx: Context, name: Any) -> None:
+            ctx.send_unsynced(1, Ping(name))
+            if name + 1 < count:
+                ctx.set_timer(name + 1, gap_us * 1000)
+
+    # Replica 0's own costs would shift the arrivals: only replica 1 pays.
+    world = toy_world(Paced, uniform(2, 2.0))
+    world.machines[1].receive_ns, world.machines[1].send_ns = receive * 1000, send * 1000
+    start(world, 100)
+    got = [at for at, _, _ in world.machines[0].replica.seen]
+
+    env: Any = simpy.Environment()
+    inbox: Any = simpy.Store(env)
+    expected: list[int] = []
+
+    def wire(number: int) -> Any:
+        yield env.timeout(number * gap_us * 1000 + 1 * MS)
+        yield inbox.put(number)
+
+    def serve() -> Any:
+        while True:
+            yield inbox.get()
+            yield env.timeout((receive + send) * 1000)
+            expected.append(env.now + 1 * MS)
+
+    for number in range(count):
+        env.process(wire(number))
+    env.process(serve())
+    env.run(until=100 * MS)
+    assert got == expected
+
+
+class Barrier(Toy):
+    """Each ping is written; the synced pong waits for the disk, the unsynced one does not."""
+
+    __slots__ = ()
+
+    def on_start(self, ctx: Context) -> None:
+        if self.me == 0:
+            ctx.send_unsynced(1, Ping(1))
+            ctx.set_timer("second", 1 * MS)
+
+    def on_ping(self, ctx: Context, source: int, message: Ping) -> None:
+        if message.number == 1:
+            ctx.send(source, Pong(10))  # even though the write comes after it: one handler, one record
+            ctx.persist(message.number, True)
+        else:
+            ctx.send(source, Pong(20))  # wrote nothing itself: the barrier is cumulative
+        ctx.send_unsynced(source, Pong(-message.number))
+
+    def on_timer(self, ctx: Context, name: Any) -> None:
+        ctx.send_unsynced(1, Ping(2))
+
+
+def test_barrier_is_cumulative() -> None:
+    world = toy_world(Barrier, uniform(2, 20.0), Profile(name="disk", source="test", fsync_ms=5.0))
+    start(world, 100)
+    assert world.machines[0].replica.seen == [
+        (20 * MS, 1, -1),
+        (21 * MS, 1, -2),
+        (25 * MS, 1, 10),
+        (25 * MS, 1, 20),
+    ]
+
+
+def test_crash_loses_what_waits_for_the_disk_and_restart_finds_the_rest() -> None:
+    class Writer(Toy):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            if self.me == 1:
+                for number in range(4):
+                    ctx.set_timer(number, number * 4 * MS)
+
+        def on_timer(self, ctx: Context, name: Any) -> None:
+            ctx.persist(name, True)
+            ctx.send(0, Ping(name))
+
+    # Writes at 0, 4, 8, 12 ms; fsync takes 5 ms: durable at 5, 10 (write 4), 15 (write 8, 12).
+    world = toy_world(Writer, uniform(2, 20.0), Profile(name="disk", source="test", fsync_ms=5.0), crashable=True)
+    for machine in world.machines:
+        machine.start()
+    world.env.run(until=13 * MS)
+    world.crash(1)
+    world.env.run(until=50 * MS)
+    assert [(at, number) for at, _, number in world.machines[0].replica.seen] == [(15 * MS, 0), (20 * MS, 1)]
+    world.restart(1)
+    assert world.machines[1].replica.seen == [(0, -1, 0), (0, -1, 1)]
+
+
+def test_messages_to_a_dead_replica_are_lost_and_its_timers_die() -> None:
+    class Timed(Toy):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            if self.me == 0:
+                ctx.set_timer("send", 1 * MS)
+            else:
+                ctx.set_timer("tick", 30 * MS)
+
+        def on_timer(self, ctx: Context, name: Any) -> None:
+            if name == "send":
+                ctx.send_unsynced(1, Ping(7))
+            else:
+                super().on_timer(ctx, name)
+
+    world = toy_world(Timed, uniform(2, 20.0), crashable=True)
+    for machine in world.machines:
+        machine.start()
+    world.env.run(until=5 * MS)
+    world.crash(1)
+    world.env.run(until=20 * MS)
+    world.restart(1)
+    world.env.run(until=100 * MS)
+    assert world.machines[1].replica.seen == []
+
+
+def test_a_timer_set_again_counts_from_the_last_setting() -> None:
+    """Set every 10 ms with a range of 30 to 50 ms until 100 ms: it fires once, between 130 and 150 ms; a shorter range
+    set later fires earlier; a cancelled one does not fire."""
+
+    class Timers(Toy):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            for number in range(1, 11):
+                ctx.set_timer(("again", number), number * 10 * MS)
+            ctx.set_timer("long", 500 * MS, 900 * MS)
+            ctx.set_timer("cancelled", 120 * MS)
+
+        def on_timer(self, ctx: Context, name: Any) -> None:
+            if isinstance(name, tuple):
+                ctx.set_timer("election", 30 * MS, 50 * MS)
+                if name[1] == 10:
+                    ctx.set_timer("long", 1 * MS)
+                    ctx.cancel_timer("cancelled")
+            else:
+                super().on_timer(ctx, name)
+
+    world = toy_world(Timers, uniform(1, 0.0))
+    start(world, 2000)
+    fired = {name: at for at, _, name in world.machines[0].replica.seen}
+    assert len(world.machines[0].replica.seen) == 2
+    assert 130 * MS <= fired["election"] <= 150 * MS
+    assert fired["long"] == 101 * MS
+
+
+def test_timer_delays_are_uniform_in_their_range() -> None:
+    class Many(Toy):
+        __slots__ = ()
+
+        def on_start(self, ctx: Context) -> None:
+            for number in range(4000):
+                ctx.set_timer(number, 10 * MS, 20 * MS)
+
+    world = toy_world(Many, uniform(1, 0.0))
+    start(world, 50)
+    times = sorted(at / MS for at, _, _ in world.machines[0].replica.seen)
+    assert len(times) == 4000
+    assert 10 <= times[0] < 10.05
+    assert 19.95 < times[-1] <= 20
+    assert abs(sum(times) / 4000 - 15) < 0.2
+    assert abs(times[1000] - 12.5) < 0.3
+
+
+def test_slim_events_are_enough_for_simpy() -> None:
+    """What events.py leans on: run(until), a callback that stops the simulation, ordinary processes beside them."""
+    env: Any = simpy.Environment()
+    seen: list[tuple[int, object]] = []
+
+    def note(event: Any) -> None:
+        seen.append((env.now, event.what))
+
+    def process() -> Any:
+        yield env.timeout(15)
+        seen.append((env.now, "process"))
+
+    env.process(process())
+    for at in (10, 20, 20, 30):
+        env.schedule(Alarm((note,), len(seen)), 1, at)
+    env.schedule(Delivery((lambda event: seen.append((env.now, event.message)),), None, 0, 0, "slim"), 1, 20)
+    env.run(until=20)
+    assert seen == [(10, 0), (15, "process")]
+    env.run(until=25)
+    assert seen == [(10, 0), (15, "process"), (20, 0), (20, 0), (20, "slim")]
+    stop = env.event()
+    env.schedule(Alarm((lambda event: stop.succeed("stopped"),)), 1, 1)
+    assert env.run(until=stop) == "stopped"
+    assert env.now == 26
