@@ -3,9 +3,9 @@
 It acts on nothing itself. The simulator, the random scheduler, the explorer, traces and tests all read the same list.
 
 Stable storage. The writes of one handler are one atomic record. Everything that vouches for the disk (``send``,
-``commit``, ``answer``) leaves only when *every* write that this replica ever issued is durable, those of the same
-handler included: the barrier is cumulative. With a barrier per handler, a duplicate Prepare would be answered before
-the first one's promise is on disk, and a crash then lets two values be chosen.
+``commit``, ``answer``) leaves only when *every* write that this replica issued before it is durable: the barrier is
+cumulative, in program order, so a handler writes first and sends then. With a barrier per handler, a duplicate Prepare
+would be answered before the first one's promise is on disk, and a crash then lets two values be chosen.
 """
 
 from __future__ import annotations

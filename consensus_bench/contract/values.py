@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cache
-from typing import Any, Final, TypeAlias, get_type_hints
+from typing import Any, Final, TypeAlias, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -80,29 +80,43 @@ def wire_bytes(message: Message) -> int:
     return FRAME_BYTES + sum(_value_bytes(getattr(message, f)) for f in message.__struct_fields__)
 
 
-_FIXED: dict[Any, int] = {int: 8, float: 8, bool: 1, Ballot: 18}
+_FIXED: Final[dict[Any, int]] = {int: 8, float: 8, bool: 1, type(None): 1}
+
+
+def _size_of(hint: Any, value: str, names: dict[str, Any]) -> tuple[int, str]:
+    """The size of a field of type ``hint``: a fixed part, and an expression over ``value`` for the rest (or "").
+    Functions that the expression needs are put into ``names``."""
+    if hint in _FIXED:
+        return _FIXED[hint], ""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Command:
+        return 25, f"{value}.size + (8 if type({value}.key) is int else len({value}.key))"
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        fixed, rest = _size_of(arguments[0], "v", names)
+        each = f"{fixed} * len({value})" if fixed else ""
+        several = f"sum([{rest} for v in {value}])" if rest else ""
+        return 2, " + ".join(filter(None, (each, several)))
+    if origin is tuple:
+        parts = [_size_of(argument, f"{value}[{i}]", names) for i, argument in enumerate(arguments)]
+        return 2 + sum(fixed for fixed, _ in parts), " + ".join(rest for _, rest in parts if rest)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = get_type_hints(hint)
+        parts = [_size_of(hints[f], f"{value}.{f}", names) for f in hint.__struct_fields__]
+        return sum(fixed for fixed, _ in parts), " + ".join(rest for _, rest in parts if rest)
+    names["_value_bytes"] = _value_bytes
+    return 0, f"_value_bytes({value})"
 
 
 @cache
 def sizer(message_type: type[Message]) -> int | Callable[[Any], int]:
     """The wire size of a message type: a number where all its fields have a fixed size, else a function.
 
-    Exactly ``wire_bytes``, prepared once per type, because it is asked for on every send.
+    Exactly ``wire_bytes``, prepared once per type from its annotations, because it is asked for on every send.
     """
-    hints = get_type_hints(message_type)
-    fixed = FRAME_BYTES
-    parts: list[str] = []
-    for field in message_type.__struct_fields__:
-        hint = hints[field]
-        if hint in _FIXED:
-            fixed += _FIXED[hint]
-        elif hint is Command:
-            fixed += 33
-            parts.append(f"m.{field}.size + (len(m.{field}.key) - 8 if type(m.{field}.key) is str else 0)")
-        else:
-            parts.append(f"_value_bytes(m.{field})")
-    if not parts:
+    names: dict[str, Any] = {}
+    fixed, rest = _size_of(message_type, "m", names)
+    fixed += FRAME_BYTES
+    if not rest:
         return fixed
-    source = f"lambda m: {fixed} + {' + '.join(parts)}"
-    function: Callable[[Any], int] = eval(source, {"_value_bytes": _value_bytes})  # noqa: S307 - built from field names
+    function: Callable[[Any], int] = eval(f"lambda m: {fixed} + {rest}", names)  # noqa: S307 - built from annotations
     return function

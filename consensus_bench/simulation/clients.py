@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from consensus_bench.contract import Command
-from consensus_bench.simulation.events import NORMAL, Alarm, Answer, Delivery, lost_in_crash
-from consensus_bench.simulation.operations import KINDS, NEVER
+from consensus_bench.simulation.events import NORMAL, Alarm, Answer, Delivery, Life
+from consensus_bench.simulation.operations import KIND_CODES, NEVER
 from consensus_bench.simulation.randomness import plain_stream
 from consensus_bench.simulation.workload import Operation, arrivals_ns, operations
 
@@ -55,7 +55,7 @@ class Client:
 class Site:
     """The clients of one site, and their links to every replica."""
 
-    __slots__ = ("answer_callbacks", "contacts", "crashes", "epoch", "index", "links", "world")
+    __slots__ = ("answer_callbacks", "contacts", "index", "life", "links", "world")
 
     def __init__(self, world: World, index: int, contacts: tuple[int, ...]) -> None:
         self.world = world
@@ -63,8 +63,7 @@ class Site:
         self.contacts = contacts
         self.links: list[Link] = []  # to each replica
         self.answer_callbacks = (self.on_answer,)
-        self.epoch = 0  # a sender, for Delivery; sites do not crash yet
-        self.crashes: list[int] = []
+        self.life = Life(-1)
 
     def send(self, request: _Request) -> None:
         """The request leaves for the replica it is meant for; clients' own machines are not modelled."""
@@ -73,12 +72,11 @@ class Site:
         link = self.links[self.contacts[request.contact]]
         arrive = max(now + link.delay(), link.last_unsynced_ns)
         link.last_unsynced_ns = arrive
-        world.schedule(Delivery(link.callbacks, self, 0, now, request.command), NORMAL, arrive - now)
+        world.schedule(Delivery(link.callbacks, self.life, now, arrive, request.command), NORMAL, arrive - now)
 
     def on_answer(self, event: Answer) -> None:
         """An answer arrives. Only the first counts."""
-        sender = event.sender
-        if event.epoch != sender.epoch and lost_in_crash(event):
+        if event.leave_ns > event.sender.died_ns:
             return
         command = event.command
         population = self.world.population
@@ -86,12 +84,12 @@ class Site:
         request = client.pending.pop(command.sequence, None)
         if request is None:
             return
-        now: int = self.world.env.now
+        now = event.arrive_ns
         result = event.result
         path = self.world.paths.pop((command.client, command.sequence), 0)
         population.record(
             (
-                self.index, command.client, command.sequence, command.key, KINDS.index(command.kind),
+                self.index, command.client, command.sequence, command.key, KIND_CODES[command.kind],
                 request.due_ns, request.sent_ns, event.committed_ns, event.executed_ns, now,
                 path, request.attempts, command.value or NEVER, NEVER if result is None else result,
             )
@@ -202,7 +200,7 @@ class Population:
             for request in client.pending.values():
                 c = request.command
                 row: tuple[Any, ...] = (
-                    client.site.index, c.client, c.sequence, c.key, KINDS.index(c.kind),
+                    client.site.index, c.client, c.sequence, c.key, KIND_CODES[c.kind],
                     request.due_ns, request.sent_ns, NEVER, NEVER, NEVER,
                     0, request.attempts, c.value or NEVER, NEVER,
                 )  # fmt: skip

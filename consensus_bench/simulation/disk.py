@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from consensus_bench.contract.context import FORGET, PERSIST, Effect
+from consensus_bench.contract.context import PERSIST, Effect
 
 
 class Disk:
@@ -16,52 +16,38 @@ class Disk:
     With ``keep`` the contents are kept, so that a crashed replica can be restarted from them.
     """
 
-    __slots__ = (
-        "_contents",
-        "_current_end",
-        "_next_end",
-        "_pending",
-        "busy_ns",
-        "durable_ns",
-        "fsyncs",
-        "keep",
-        "sample",
-    )
+    __slots__ = ("_contents", "_pending", "_running_ns", "busy_ns", "durable_ns", "fsyncs", "keep", "sample")
 
     def __init__(self, sample: Callable[[], int], keep: bool) -> None:
         self.sample = sample
         self.keep = keep
-        self.durable_ns = 0
+        self.durable_ns = 0  # when the last planned fsync ends
+        self._running_ns = 0  # when the running one ends; another is planned if that is earlier
         self.fsyncs = 0
         self.busy_ns = 0
-        self._current_end = 0  # when the running (or last) fsync ends
-        self._next_end = 0  # when the one after it ends, if a write waits for that one
         self._pending: deque[tuple[int, list[Effect]]] = deque()
         self._contents: dict[Hashable, Any] = {}
 
-    def write(self, now_ns: int, at_ns: int, effects: list[Effect]) -> int:
-        """Issue one handler's record at ``at_ns`` (not before now, nor an earlier one); returns when it is durable."""
-        if at_ns >= self._current_end and self._next_end > self._current_end:
-            self._current_end = self._next_end
-        if at_ns >= self._current_end:
-            self._current_end = durable = at_ns + self._fsync()
-            self._next_end = 0
-        else:
-            if self._next_end <= self._current_end:
-                self._next_end = self._current_end + self._fsync()
-            durable = self._next_end
-        self.durable_ns = durable
+    def write(self, now_ns: int, at_ns: int, record: list[Effect]) -> int:
+        """Issue one handler's ``record`` at ``at_ns`` (not before now, nor an earlier one); returns when it is durable.
+        The caller may go on to fill the record until it returns from the handler."""
+        end = self.durable_ns
+        if end <= at_ns or self._running_ns <= at_ns or self._running_ns == end:
+            duration = self.sample()
+            self.fsyncs += 1
+            self.busy_ns += duration
+            if end <= at_ns:  # idle: starts at once
+                self._running_ns = end = at_ns + duration
+            else:  # starts when the running one ends
+                self._running_ns = end
+                end += duration
+            self.durable_ns = end
+        # Otherwise an fsync is planned that has not begun: the record shares it.
         if self.keep:
-            self._pending.append((durable, [e for e in effects if e[0] == PERSIST or e[0] == FORGET]))
+            self._pending.append((end, record))
             if len(self._pending) >= 4096:
                 self._settle(now_ns)
-        return durable
-
-    def _fsync(self) -> int:
-        duration = self.sample()
-        self.fsyncs += 1
-        self.busy_ns += duration
-        return duration
+        return end
 
     def _settle(self, now_ns: int) -> None:
         pending, contents = self._pending, self._contents
@@ -76,7 +62,7 @@ class Disk:
         """Power lost: records that are not durable are gone; the disk is idle when it comes back."""
         self._settle(now_ns)
         self._pending.clear()
-        self._current_end = self._next_end = self.durable_ns = now_ns
+        self._running_ns = self.durable_ns = now_ns
 
     def contents(self) -> Mapping[Hashable, Any]:
         """What a restarted replica finds (after ``crash``)."""

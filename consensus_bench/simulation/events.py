@@ -13,14 +13,20 @@ import msgspec
 NORMAL: Final = 1
 
 
+class Life(msgspec.Struct, gc=False):
+    """A sender from one start to the next crash. What leaves after ``died_ns`` never arrives."""
+
+    me: int
+    died_ns: int = 1 << 62
+
+
 class Delivery(msgspec.Struct, gc=False):
-    """A message arrives. ``sender`` has an ``epoch`` (the number of its crashes) and a list ``crashes`` of their times:
-    what had not left when its sender died never arrives."""
+    """A message arrives. ``sender`` is a ``Life``."""
 
     callbacks: Any
     sender: Any
-    epoch: int
     leave_ns: int
+    arrive_ns: int
     message: Any
     _ok: ClassVar[bool] = True
 
@@ -30,8 +36,8 @@ class Answer(msgspec.Struct, gc=False):
 
     callbacks: Any
     sender: Any
-    epoch: int
     leave_ns: int
+    arrive_ns: int
     command: Any
     result: int | None
     committed_ns: int
@@ -45,9 +51,3 @@ class Alarm(msgspec.Struct, gc=False):
     callbacks: Any
     what: Any = None
     _ok: ClassVar[bool] = True
-
-
-def lost_in_crash(event: Delivery | Answer) -> bool:
-    """Whether the sender died before ``event`` left it (asked only where the sender has crashed since)."""
-    crashed_at: int = event.sender.crashes[event.epoch]
-    return event.leave_ns > crashed_at

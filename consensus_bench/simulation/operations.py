@@ -16,6 +16,7 @@ COLUMNS: Final = (
 NEVER: Final = -1
 """In time columns, ``value`` and ``result``: there is none."""
 KINDS: Final = ("get", "put", "swap")
+KIND_CODES: Final = {kind: code for code, kind in enumerate(KINDS)}
 PATHS: Final = ("", "fast", "slow")
 
 

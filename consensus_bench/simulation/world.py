@@ -90,16 +90,19 @@ class World:
         self.verifier = Verifier(size, self.protocol.decides)
         self.machines = [self._machine(r) for r in range(size)]
         self.sites = [Site(self, i, geography.contacts(i)) for i in range(len(geography.clients))]
-        self._answer_links: list[list[Link]] = []
-        self._connect()
         self.population = Population(self, self.sites)
+        self._connect()
         self._marks: list[tuple[int, ...]] = []
 
     def _machine(self, me: int) -> Machine:
-        profile = self.profile
+        profile = self.profile_of(me)
         fsync = lognormal_ns(profile.fsync_ms * 1e6, profile.fsync_cv, stream(self.seed, "disk", me))
         disk = Disk(fsync, self.settings.crashable)
         return Machine(self, me, self._replica(me), disk, plain_stream(self.seed, "timers", me))
+
+    def profile_of(self, replica: int) -> Profile:
+        """The costs of one replica's machine: the same for all, unless a world says otherwise."""
+        return self.profile
 
     def _replica(self, me: int) -> Replica:
         return self.protocol(me, self.cluster, self.options)
@@ -117,13 +120,9 @@ class World:
                 site.links.append(Link(up, machine.request_callbacks))
                 down = jitter.sampler(g, g.replicas[a], g.clients[i], seed, f"replica {a} to client {i}")
                 answers.append(Link(down, site.answer_callbacks))
-            self._answer_links.append(answers)
+            machine.answer_links += [answers[client.site.index] for client in self.population.clients]
 
     # What machines ask for.
-
-    def answer_link(self, replica: int, client: int) -> Link:
-        """The link from ``replica`` to the site of ``client``."""
-        return self._answer_links[replica][self.population.clients[client].site.index]
 
     def oldest_open(self, client: int) -> int:
         """The lowest sequence number of ``client`` that has no answer yet."""
@@ -172,12 +171,12 @@ class World:
             self.env.run(until=self.env.now + DRAIN_STEP_NS)
         self.population.record_unanswered()
         for machine in self.machines:
-            machine.tell_checks()
+            machine.tell_all()
 
     def _counters(self) -> tuple[int, ...]:
         flat: list[int] = []
         for m in self.machines:
-            flat += (m.received, m.sent, m.sent_bytes, m.executed, m.disk.fsyncs, m.disk.busy_ns)
+            flat += (*m.counters(), m.disk.fsyncs, m.disk.busy_ns)
         return tuple(flat)
 
     def usage(self) -> list[Usage]:

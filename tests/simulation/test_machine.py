@@ -9,9 +9,10 @@ import simpy
 from worlds import MS, Ping, Pong, Toy, geography, toy_world, uniform
 
 from consensus_bench.contract import Context
+from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import Alarm, Delivery
 from consensus_bench.simulation.network import Jitter
-from consensus_bench.simulation.profiles import Profile
+from consensus_bench.simulation.profiles import Profile, find_profile
 
 
 class Burst(Toy):
@@ -92,8 +93,8 @@ def test_processor_equals_an_explicit_queue(gap_us: int) -> None:
                 ctx.set_timer(name + 1, gap_us * 1000)
 
     # Replica 0's own costs would shift the arrivals: only replica 1 pays.
-    world = toy_world(Paced, uniform(2, 2.0))
-    world.machines[1].receive_ns, world.machines[1].send_ns = receive * 1000, send * 1000
+    costs = Profile(name="cpu", source="test", receive_us=receive, send_us=send)
+    world = toy_world(Paced, uniform(2, 2.0), profiles=[find_profile("zero"), costs])
     start(world, 100)
     got = [at for at, _, _ in world.machines[0].replica.seen]
 
@@ -130,8 +131,8 @@ class Barrier(Toy):
 
     def on_ping(self, ctx: Context, source: int, message: Ping) -> None:
         if message.number == 1:
-            ctx.send(source, Pong(10))  # even though the write comes after it: one handler, one record
             ctx.persist(message.number, True)
+            ctx.send(source, Pong(10))
         else:
             ctx.send(source, Pong(20))  # wrote nothing itself: the barrier is cumulative
         ctx.send_unsynced(source, Pong(-message.number))
@@ -266,7 +267,7 @@ def test_slim_events_are_enough_for_simpy() -> None:
     env.process(process())
     for at in (10, 20, 20, 30):
         env.schedule(Alarm((note,), len(seen)), 1, at)
-    env.schedule(Delivery((lambda event: seen.append((env.now, event.message)),), None, 0, 0, "slim"), 1, 20)
+    env.schedule(Delivery((lambda event: seen.append((env.now, event.message)),), None, 0, 20, "slim"), 1, 20)
     env.run(until=20)
     assert seen == [(10, 0), (15, "process")]
     env.run(until=25)
@@ -275,3 +276,44 @@ def test_slim_events_are_enough_for_simpy() -> None:
     env.schedule(Alarm((lambda event: stop.succeed("stopped"),)), 1, 1)
     assert env.run(until=stop) == "stopped"
     assert env.now == 26
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_group_commit_equals_an_explicit_disk(seed: int) -> None:
+    """Records at random times: durable when a SimPy process that serves all waiting records with each fsync says so."""
+    import random
+
+    rng = random.Random(seed)
+    durations = [rng.randrange(1, 30_000) for _ in range(200)]
+    issued = sorted(rng.sample(range(600_000), 100))
+    disk = Disk(iter(durations).__next__, keep=False)
+    got = [disk.write(at, at, []) for at in issued]
+
+    env: Any = simpy.Environment()
+    waiting: list[int] = []
+    durable: dict[int, int] = {}
+    wake = [env.event()]
+
+    def writer() -> Any:
+        for number, at in enumerate(issued):
+            yield env.timeout(at - env.now)
+            waiting.append(number)
+            if not wake[0].triggered:
+                wake[0].succeed()
+
+    def server() -> Any:
+        draw = iter(durations).__next__
+        while True:
+            if not waiting:
+                wake[0] = env.event()
+                yield wake[0]
+            batch = waiting[:]
+            waiting.clear()
+            yield env.timeout(draw())
+            durable.update(dict.fromkeys(batch, env.now))
+
+    env.process(server())
+    env.process(writer())
+    env.run(until=10_000_000)
+    assert got == [durable[number] for number in range(100)]
+    assert got == sorted(got)

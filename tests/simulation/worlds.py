@@ -72,6 +72,10 @@ class ToyWorld(World):
     """A world of a toy protocol class that is not registered."""
 
     toy: type[Replica] = Toy
+    profiles: list[Profile] | None = None
+
+    def profile_of(self, replica: int) -> Profile:
+        return self.profiles[replica] if self.profiles else self.profile
 
     def _replica(self, me: int) -> Replica:
         return self.toy(me, self.cluster, self.options)
@@ -79,7 +83,7 @@ class ToyWorld(World):
 
 def toy_world(toy: type[Replica], where: Geography, profile: Profile | None = None, **settings: Any) -> ToyWorld:
     """A world whose replicas are ``toy``; the registered name only lends its options."""
-    kind = type("AToyWorld", (ToyWorld,), {"toy": toy})
+    kind = type("AToyWorld", (ToyWorld,), {"toy": toy, "profiles": settings.pop("profiles", None)})
     workload = settings.pop("workload", Workload(clients=1))
     world = kind(
         Settings(

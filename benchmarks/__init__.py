@@ -1,0 +1,1 @@
+"""The suite's own speed: ``make bench`` (not part of the tests)."""
