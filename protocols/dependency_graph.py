@@ -1,0 +1,324 @@
+"""What interferes with what, and in which order committed instances are executed.
+
+**Dependencies as a vector.** ``deps[r] = k`` says: every instance (r, j) with j <= k that interferes (-1: none). It is
+the form of the published implementation, n numbers however hot the key is, and it is a *set*: the union is the maximum
+by row, "is (r, j) in D" is ``j <= D[r]``, and all the rules of the protocol are stated on that set. The set may hold
+instances that the replica which computed it had never heard of; that only adds dependencies, and no rule of the
+protocol is harmed by a dependency too many.
+
+**The order of execution** is that of SOSP'13 section 4.3.2: strongly connected components of the committed graph,
+dependencies first, and inside one component by (sequence number, replica, number), which is replicated data. An
+instance of the set that does not interfere is no edge. To know that, its *command* must be known, not its fate: an
+instance can only ever hold the command its leader gave it, or a no-op. So an instance waits for the unknown and for
+the interfering, never for the merely unfinished.
+
+**Edges.** Row r's leader knows all its own instances, so the dependencies of (r, k) hold every interfering (r, j) with
+j < k, and no recovery ever removes one (``EPaxos.check`` asserts it). So of a row only the latest interfering write,
+and for a write also the reads after it, need an edge: the others are reached through them, and components and their
+order stay the same. A no-op breaks no such chain, because it is no longer among the instances when edges are drawn.
+
+**Work.** An instance that nothing stands in the way of is executed at once, without a graph. One that is blocked waits
+for one blocked dependency and is looked at again when that one is executed. A search never enters what is blocked:
+``_is_blocked`` follows who waits for whom to its end, with path compression (a union-find), so that a hot key's queue
+is not walked again at every commit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from consensus_bench.contract import Command, Key, State
+
+InstanceId: TypeAlias = tuple[int, int]
+"""(replica, number): ``number`` counts from 0 in the row of the replica that leads the command."""
+Dependencies: TypeAlias = tuple[int, ...]
+
+
+def union(a: Dependencies, b: Dependencies) -> Dependencies:
+    """The union of two dependency sets; ``a`` itself where that is the answer."""
+    return a if a == b else tuple(map(max, a, b))
+
+
+def contains(dependencies: Dependencies, instance: InstanceId) -> bool:
+    """Whether ``instance`` is in the set."""
+    return instance[1] <= dependencies[instance[0]]
+
+
+class ConflictIndex(State):
+    """The latest known instance of each row by key: its last write and its last access. Grows with the keys only.
+
+    An instance stays in the index when a no-op is *accepted* for it: until the no-op is committed its command may come
+    back at a higher ballot, with dependencies collected before a newer command that no longer saw it (see
+    ``test_an_accepted_noop_still_interferes``).
+    """
+
+    __slots__ = ("accesses", "none", "sequences", "writes")
+
+    def __init__(self, size: int) -> None:
+        self.none: Dependencies = (-1,) * size
+        self.writes: dict[Key, Dependencies] = {}
+        self.accesses: dict[Key, Dependencies] = {}
+        self.sequences: dict[Key, tuple[int, int]] = {}
+
+    def conflicts(self, command: Command) -> Dependencies:
+        """All known instances that interfere with ``command``: reads do not interfere with reads."""
+        return (self.writes if command.kind == "get" else self.accesses).get(command.key, self.none)
+
+    def add(self, command: Command, row: int, number: int) -> None:
+        """Remember that (row, number) holds ``command``."""
+        key = command.key
+        accesses = self.accesses.get(key)
+        if accesses is None:
+            accesses = self.none
+        raised = _raised(accesses, row, number)
+        self.accesses[key] = raised
+        if command.kind != "get":
+            writes = self.writes.get(key, self.none)
+            self.writes[key] = raised if writes is accesses else _raised(writes, row, number)
+
+    def next_sequence(self, command: Command) -> int:
+        """One more than the highest sequence number of an interfering command (SOSP'13 section 4.3.1)."""
+        write, access = self.sequences.get(command.key, (-1, -1))
+        return 1 + (write if command.kind == "get" else access)
+
+    def raise_sequence(self, command: Command, seq: int) -> None:
+        """Remember that ``command`` has the sequence number ``seq``."""
+        write, access = self.sequences.get(command.key, (-1, -1))
+        if seq > access or seq > write:
+            self.sequences[command.key] = (write if command.kind == "get" else max(write, seq), max(access, seq))
+
+
+def _raised(vector: Dependencies, row: int, number: int) -> Dependencies:
+    return vector if vector[row] >= number else (*vector[:row], number, *vector[row + 1 :])
+
+
+class DependencyGraph(State):
+    """The instances of one replica that are known and not yet executed, and the order in which they may be."""
+
+    __slots__ = (
+        "blocked_on", "executed_ahead", "executed_upto", "known_ahead", "known_upto", "nodes", "reads", "unknown",
+        "unready", "waiters", "writes",
+    )  # fmt: skip
+
+    def __init__(self, size: int) -> None:
+        self.known_upto = [-1] * size
+        """Of each row: every instance up to here has a known command (or is a no-op); ``known_ahead``: those above."""
+        self.known_ahead: list[set[int]] = [set() for _ in range(size)]
+        self.executed_upto = [-1] * size
+        """Of each row: every instance up to here is executed; ``executed_ahead``: those above."""
+        self.executed_ahead: list[set[int]] = [set() for _ in range(size)]
+        self.writes: list[dict[Key, list[int]]] = [{} for _ in range(size)]
+        """Of each row, by key: the numbers of the known writes (``reads``: reads) not yet executed, ascending."""
+        self.reads: list[dict[Key, list[int]]] = [{} for _ in range(size)]
+        self.nodes: dict[InstanceId, tuple[Command, Dependencies, int]] = {}
+        """Committed and not yet executed."""
+        self.waiters: dict[InstanceId, list[InstanceId]] = {}
+        """To be looked at again when this instance is executed (or is a no-op)."""
+        self.blocked_on: dict[InstanceId, InstanceId] = {}
+        """A blocked node and an instance it cannot precede: the one whose waiter it is, or one further down."""
+        self.unknown: dict[InstanceId, list[InstanceId]] = {}
+        """To be looked at again when the row is known up to this instance; ``unready``: the nodes in these lists."""
+        self.unready: set[InstanceId] = set()
+
+    def executed(self, instance: InstanceId) -> bool:
+        """Whether this instance has been executed here (a no-op: passed over)."""
+        row, number = instance
+        return number <= self.executed_upto[row] or number in self.executed_ahead[row]
+
+    def missing(self) -> Iterator[InstanceId]:
+        """Instances of which nothing is known although something above them in their row is, or waits for them."""
+        for row, upto in enumerate(self.known_upto):
+            ahead = self.known_ahead[row]
+            wanted = [number for r, number in self.unknown if r == row]
+            for number in range(upto + 1, max([upto, *ahead, *wanted]) + 1):
+                if number not in ahead:
+                    yield row, number
+
+    def learn(self, row: int, number: int, command: Command) -> Sequence[Command]:
+        """The command of (row, number) becomes known. Returns what can be executed now that this is known."""
+        pending = (self.reads if command.kind == "get" else self.writes)[row]
+        numbers = pending.get(command.key)
+        if numbers is None:
+            pending[command.key] = [number]
+        elif numbers[-1] < number:
+            numbers.append(number)
+        else:
+            insort(numbers, number)
+        if number == self.known_upto[row] + 1 and not self.known_ahead[row] and not self.unknown:
+            self.known_upto[row] = number
+            return ()
+        return self._known(row, number)
+
+    def commit(self, row: int, number: int, command: Command, deps: Dependencies, seq: int) -> Sequence[Command]:
+        """(row, number), whose command is known, is committed. Returns what can be executed, in order."""
+        if self._is_free(number, row, command, deps):
+            self._retire(row, number, command)
+            waiting = self.waiters.pop((row, number), None)
+            return (command,) if waiting is None else self._run(waiting, [command])
+        self.nodes[row, number] = (command, deps, seq)
+        return self._run([(row, number)], [])
+
+    def commit_noop(self, row: int, number: int, command: Command | None) -> Sequence[Command]:
+        """(row, number) is committed as a no-op; ``command`` is what it was known to hold, if anything."""
+        ready: Sequence[Command] = ()
+        if command is None:
+            ready = self._known(row, number)
+            self._mark_executed(row, number)
+        else:
+            self._retire(row, number, command)
+        waiting = self.waiters.pop((row, number), None)
+        return ready if waiting is None else self._run(waiting, list(ready))
+
+    def _is_free(self, number: int, row: int, command: Command, deps: Dependencies) -> bool:
+        """Nothing that it depends on is unknown or unexecuted: nearly always so, and then no graph is needed."""
+        key = command.key
+        for r, last in enumerate(deps):
+            if last >= 0:
+                if last > self.known_upto[r]:
+                    return False
+                writes = self.writes[r].get(key)
+                if writes is not None and writes[0] <= last:
+                    return False
+                reads = self.reads[r].get(key)
+                if reads is not None and reads[0] <= last and command.kind != "get":
+                    return False
+        return True
+
+    def _known(self, row: int, number: int) -> Sequence[Command]:
+        ahead = self.known_ahead[row]
+        ahead.add(number)
+        upto = self.known_upto[row]
+        woken: list[InstanceId] = []
+        while upto + 1 in ahead:
+            upto += 1
+            ahead.remove(upto)
+            woken += self.unknown.pop((row, upto), ())
+        self.known_upto[row] = upto
+        return self._run(woken, []) if woken else ()
+
+    def _retire(self, row: int, number: int, command: Command) -> None:
+        pending = (self.reads if command.kind == "get" else self.writes)[row]
+        numbers = pending[command.key]
+        if len(numbers) == 1:
+            del pending[command.key]
+        else:
+            numbers.remove(number)
+        self._mark_executed(row, number)
+
+    def _mark_executed(self, row: int, number: int) -> None:
+        ahead = self.executed_ahead[row]
+        if number != self.executed_upto[row] + 1:
+            ahead.add(number)
+            return
+        if ahead:
+            while number + 1 in ahead:
+                number += 1
+                ahead.remove(number)
+        self.executed_upto[row] = number
+
+    def _run(self, queue: list[InstanceId], ready: list[Command]) -> list[Command]:
+        """Look at each of ``queue``, to which every execution adds those that waited for it."""
+        for root in queue:
+            if root in self.nodes:
+                self.blocked_on.pop(root, None)
+                self.unready.discard(root)
+                if not self._awaits_unknown(root):
+                    self._search(root, queue, ready)
+        return ready
+
+    def _awaits_unknown(self, root: InstanceId) -> bool:
+        """Whether an instance among the dependencies has a command not known here yet; then it waits for that."""
+        for row, last in enumerate(self.nodes[root][1]):
+            if last > self.known_upto[row]:
+                self.unready.add(root)
+                self.unknown.setdefault((row, last), []).append(root)
+                return True
+        return False
+
+    def _search(self, root: InstanceId, queue: list[InstanceId], ready: list[Command]) -> None:
+        """Tarjan's algorithm from ``root``, iterative. A component is complete only when all that it reaches has been
+        executed, so each is executed as it is found, also when the search then runs into something blocked: in that
+        case the root waits for it (the others on the stack wait already, or are in the queue)."""
+        order = {root: 0}
+        low = {root: 0}
+        stack = [root]
+        path = [(root, iter(self._edges(root)))]
+        while path:
+            instance, edges = path[-1]
+            for child in edges:
+                if child in low:  # on the stack: members of complete components are taken out of ``low``
+                    low[instance] = min(low[instance], order[child])
+                elif not self.executed(child):
+                    if self._is_blocked(child):
+                        self.blocked_on[root] = child
+                        self.waiters.setdefault(child, []).append(root)
+                        return
+                    order[child] = low[child] = len(order)
+                    stack.append(child)
+                    path.append((child, iter(self._edges(child))))
+                    break
+            else:
+                path.pop()
+                lowest = low[instance]
+                if path:
+                    parent = path[-1][0]
+                    low[parent] = min(low[parent], lowest)
+                if lowest == order[instance]:
+                    position = stack.index(instance)
+                    component = stack[position:]
+                    del stack[position:]
+                    for member in component:
+                        del low[member]
+                    self._execute(component, queue, ready)
+
+    def _is_blocked(self, instance: InstanceId) -> bool:
+        """Whether ``instance`` reaches something that cannot be executed yet, as far as earlier searches found."""
+        end = instance
+        trail = []
+        while (further := self.blocked_on.get(end)) is not None:
+            trail.append(end)
+            end = further
+        for passed in trail:
+            self.blocked_on[passed] = end
+        return end in self.unready or not (end in self.nodes or self.executed(end))
+
+    def _edges(self, instance: InstanceId) -> list[InstanceId]:
+        """The unexecuted interfering instances that ``instance`` depends on, without those reached through others."""
+        (row, number), (command, deps, _) = instance, self.nodes[instance]
+        edges: list[InstanceId] = []
+        for r, last in enumerate(deps):
+            if last >= 0:
+                if r == row and last >= number:  # it depends on later ones of its own row as well
+                    self._add_edges(edges, command, r, number, last)
+                    last = number - 1
+                self._add_edges(edges, command, r, -1, last)
+        return edges
+
+    def _add_edges(self, edges: list[InstanceId], command: Command, row: int, above: int, last: int) -> None:
+        """Row ``row``, numbers in (above, last]: the latest write, and for a write the reads after that one."""
+        writes = self.writes[row].get(command.key)
+        if writes is not None:
+            position = bisect_right(writes, last)
+            if position and writes[position - 1] > above:
+                above = writes[position - 1]
+                edges.append((row, above))
+        if command.kind != "get":
+            reads = self.reads[row].get(command.key)
+            if reads is not None:
+                edges += [(row, number) for number in reads if above < number <= last]
+
+    def _execute(self, component: list[InstanceId], queue: list[InstanceId], ready: list[Command]) -> None:
+        for instance in self._ordered(component):
+            command = self.nodes.pop(instance)[0]
+            self.blocked_on.pop(instance, None)
+            self._retire(*instance, command)
+            ready.append(command)
+            queue += self.waiters.pop(instance, ())
+
+    def _ordered(self, component: list[InstanceId]) -> list[InstanceId]:
+        """The order inside a component: total, and on replicated data only, so that all replicas take the same."""
+        if len(component) == 1:
+            return component
+        return sorted(component, key=lambda instance: (self.nodes[instance][2], instance))
