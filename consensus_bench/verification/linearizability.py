@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from consensus_bench.contract import ConfigError, Key
+from consensus_bench.verification.appends import NotSplittable, as_register
 from consensus_bench.verification.check import Check
 from consensus_bench.verification.register import NotApplicable, refute_register
-from consensus_bench.verification.search import Search
+from consensus_bench.verification.search import Search, concatenate
 from consensus_bench.verification.step import ANY, APPEND, DIFFERENT, EXACT, FOREVER, NONE, SET, Step
 
 LINEARIZABILITY: Final = "linearizability"
@@ -117,10 +119,15 @@ class _Judge:
             self._keys += 1
             self._checked += len(steps)
             self._open += sum(1 for step in steps if step.answered == FOREVER)
+            start, grow, show = initial, concatenate, repr
+            if any(step.effect == APPEND for step in steps):
+                with suppress(NotSplittable):
+                    steps, start, tree = as_register(steps, initial)
+                    grow, show = tree.grow, tree.show
             try:
-                refutation = refute_register(steps, initial)
+                refutation = refute_register(steps, start)
             except NotApplicable:
-                searches.append((key, Search(steps, initial)))
+                searches.append((key, Search(steps, start, grow, show)))
                 continue
             if refutation is not None:
                 return self._violated(key, refutation.reason, refutation.steps)
@@ -150,7 +157,7 @@ class _Judge:
     def _blame(self, key: Hashable, search: Search) -> HistoryCheck:
         step, pending, states = search.blame()
         concurrent = [p for p in pending if p.operation != step.operation]
-        known = ", ".join(sorted(map(repr, states)))
+        known = ", ".join(sorted(map(search.show, states)))
         reason = (
             f"no order of the operations explains {self._operation(step.operation)}; before it the state was {known}"
         )

@@ -87,16 +87,16 @@ class _Clusters:
             if self.writers.get(value) is not step:
                 return  # never answered, never seen: as if it had not been
             if seen not in self.writers:
-                raise _Refuted(f"{seen!r} is observed, but nobody wrote it", [step])
+                raise _Refuted("a value is observed that nobody wrote", [step])
             other = self.followers.setdefault(seen, step)
             if other is not step:
-                raise _Refuted(f"two operations replaced the same {seen!r}", [self.writers[seen], other, step])
+                raise _Refuted("two operations replaced the same value", [self.writers[seen], other, step])
             return
         writer = self.writers.get(seen)
         if writer is None:
-            raise _Refuted(f"{seen!r} is observed, but nobody wrote it", [step])
+            raise _Refuted("a value is observed that nobody wrote", [step])
         if answered < writer.invoked:
-            raise _Refuted(f"{seen!r} is observed before its write began", [step, writer])
+            raise _Refuted("a value is observed before its write began", [step, writer])
         if answered < self.first_end[seen].answered:
             self.first_end[seen] = step
         if invoked > self.last_start[seen].invoked:
@@ -115,9 +115,7 @@ class _Clusters:
                 clusters += 1
                 value = follower.value
                 if self.first_end[value].answered < last_start.invoked:
-                    reason = (
-                        f"{value!r} replaced {last_start.value if last_start.effect else last_start.seen!r} too early"
-                    )
+                    reason = "a value was replaced while it was still to be observed or written"
                     raise _Refuted(reason, [last_start, follower, self.first_end[value]])
                 if self.first_end[value].answered < first_end.answered:
                     first_end = self.first_end[value]
@@ -179,6 +177,5 @@ def _conflict(clusters: _Clusters, a: _Block, b: _Block) -> None:
         value = step.value if step.effect == SET else step.seen
         for involved in (clusters.writers[value], step):
             steps[involved.operation] = involved
-    x, y = (s.value if s.effect == SET else s.seen for s in (a.last_start, b.last_start))
-    reason = f"{x!r} must have been there both before and after {y!r}"
+    reason = "one value must have been there both before and after another"
     raise _Refuted(reason, sorted(steps.values(), key=lambda s: s.invoked))

@@ -10,16 +10,17 @@ What keeps the search small, each without losing a linearization:
 - of pending operations that do the same, the one that must end first goes first (exchange them);
 - a configuration that has used a superset of the never answered operations of a visited one adds nothing (they need
   not happen at all);
-- where only appends can still change the state before a read ends, the state must be a beginning of what it read.
+- a never answered operation is used only for a state that a pending operation waits for (else leave it out);
+- states that no answer shows are one state.
 """
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-from consensus_bench.verification.step import APPEND, DIFFERENT, EXACT, FOREVER, NONE, SET, Step
+from consensus_bench.verification.step import ANY, APPEND, DIFFERENT, EXACT, FOREVER, HIDDEN, NONE, SET, Step
 
 
 class _Pending(NamedTuple):
@@ -32,21 +33,13 @@ class _Pending(NamedTuple):
     step: Step
 
 
-def _append(state: Any, value: Any) -> Hashable:
-    """Strings grow by concatenation, everything else by an element; nil is empty in either way."""
+def concatenate(state: Any, value: Any) -> Hashable:
+    """An append: strings grow by concatenation, everything else by an element; nil is empty in either way."""
     if state is None:
         return value if isinstance(value, str) else (value,)
     if isinstance(state, str) and isinstance(value, str):
         return state + value
     return (*state, value) if isinstance(state, tuple) else (state, value)
-
-
-def _begins_with(longer: Any, state: Any) -> bool:
-    if state is None:
-        return True
-    if isinstance(longer, str) and isinstance(state, str):
-        return longer.startswith(state)
-    return isinstance(longer, tuple) and isinstance(state, tuple) and longer[: len(state)] == state
 
 
 def _allowed(step: Step, state: Hashable) -> bool:
@@ -58,8 +51,16 @@ def _allowed(step: Step, state: Hashable) -> bool:
 class Search:
     """The search for a linearization of one key's operations; it can be interrupted and resumed."""
 
-    def __init__(self, steps: Sequence[Step], initial: Hashable) -> None:
-        steps = _without_idle(steps)
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        initial: Hashable,
+        grow: Callable[[Hashable, Hashable], Hashable] = concatenate,
+        show: Callable[[Hashable], str] = repr,
+    ) -> None:
+        steps = _merge_hidden(_without_idle(steps))
+        self._grow = grow
+        self.show = show
         answered = sorted((s for s in steps if s.answered != FOREVER), key=lambda s: (s.answered, s.invoked))
         self._answers = answered
         self._rank = {s.operation: i for i, s in enumerate(answered)}
@@ -70,8 +71,6 @@ class Search:
         self._free: list[int] = []
         self._slots = self._open_slots = 0
         self._groups: dict[tuple[int, Hashable, int, Hashable], int] = {}
-        self._appends = any(s.effect == APPEND for s in steps)
-        self._horizon = self._look_ahead() if self._appends else []
         self._states: dict[Hashable, Hashable] = {}
         self._visited: dict[tuple[int, int, Hashable], list[int]] = {}
         self._stack: list[tuple[int, int, Hashable, int]] = [(0, 0, initial, 0)]
@@ -98,8 +97,7 @@ class Search:
                     self.states.clear()
                 if len(self.states) < 20:
                     self.states.add(state)
-            if not self._appends or self._promising(position, mask, state):
-                self._expand(position, mask, state, spent)
+            self._expand(position, mask, state, spent)
         return False
 
     def blame(self) -> tuple[Step, list[Step], set[Hashable]]:
@@ -117,6 +115,7 @@ class Search:
         for other in visited:
             if other & spent == other:
                 return True
+        self.configurations += len(visited) // 32  # the price of looking through them
         visited.append(spent)
         return False
 
@@ -135,6 +134,7 @@ class Search:
     def _expand(self, position: int, mask: int, state: Hashable, spent: int) -> None:
         """Push what may be linearized next; the operation whose answer is due will be tried first."""
         tried = set()
+        wanted, anything = self._wanted(position, mask)
         successors = []
         for pending in self._at(position)[1]:
             if (spent if pending.open else mask) & pending.bit or pending.group in tried:
@@ -143,14 +143,27 @@ class Search:
             step = pending.step
             if not _allowed(step, state):
                 continue
-            after = step.value if step.effect == SET else _append(state, step.value)
+            after = step.value if step.effect == SET else self._grow(state, step.value)
             after = self._states.setdefault(after, after)
             if pending.open:
-                if after != state:
+                if after != state and (anything or after in wanted):
                     successors.append((position, mask, after, spent | pending.bit))
             else:
                 successors.append((position, mask | pending.bit, after, spent))
         self._stack.extend(reversed(successors))
+
+    def _wanted(self, position: int, mask: int) -> tuple[set[Hashable], bool]:
+        """The states that pending operations wait for; True if one of them may be helped by any change."""
+        wanted = set()
+        observers, movers = self._at(position)
+        for pending in (*observers, *movers):
+            step = pending.step
+            if pending.open or not mask & pending.bit:
+                if step.observes == EXACT:
+                    wanted.add(step.seen)
+                elif step.observes == DIFFERENT or step.effect == APPEND:
+                    return wanted, True
+        return wanted, False
 
     def _at(self, position: int) -> tuple[list[_Pending], list[_Pending]]:
         """The operations pending when answer ``position`` comes, in the order of their answers."""
@@ -183,36 +196,6 @@ class Search:
         self._bits[rank] = self._free.pop()
         return _Pending(rank, self._bits[rank], False, group, step)
 
-    def _look_ahead(self) -> list[tuple[int, int]]:
-        """Per position: the next answer of a read (-1: none), and how many writes begin before it ends."""
-        sets = sorted(s.invoked for s in self._invocations if s.effect == SET)
-        begun: list[int] = []
-        for step in self._answers:
-            count = begun[-1] if begun else 0
-            while count < len(sets) and sets[count] <= step.answered:
-                count += 1
-            begun.append(count)
-        horizon = []
-        read = -1
-        for position in range(len(self._answers) - 1, -1, -1):
-            if self._answers[position].observes == EXACT:
-                read = position
-            horizon.append((read, begun[read] - begun[position] if read >= 0 else 0))
-        return horizon[::-1]
-
-    def _promising(self, position: int, mask: int, state: Hashable) -> bool:
-        """With appends: whether the next read to end can still see what it saw."""
-        read, writes = self._horizon[position]
-        if read < 0 or writes:
-            return True
-        step = self._answers[read]
-        observers, movers = self._at(position)
-        if any(p.rank == read and mask & p.bit for p in (*observers, *movers)):
-            return True
-        if any(p.step.effect == SET and (p.open or not mask & p.bit) for p in movers):
-            return True
-        return _begins_with(step.seen, state)
-
 
 def _without_idle(steps: Sequence[Step]) -> list[Step]:
     """Leave out what can never matter: unanswered observers, and unanswered writes of what nobody observed."""
@@ -221,3 +204,16 @@ def _without_idle(steps: Sequence[Step]) -> list[Step]:
     return [
         s for s in steps if s.answered != FOREVER or (s.effect != NONE and (any_write_helps or s.value in observed))
     ]
+
+
+def _merge_hidden(steps: Sequence[Step]) -> Sequence[Step]:
+    """Give all written values that nobody asks for one name."""
+    asked = {s.seen for s in steps if s.observes != ANY}
+    appends = any(s.effect == APPEND for s in steps)
+
+    def hidden(value: Hashable) -> bool:
+        if appends:  # a value may be asked for together with what is appended to it
+            return isinstance(value, tuple) and value[:1] == HIDDEN
+        return value not in asked
+
+    return [s._replace(value=HIDDEN) if s.effect == SET and hidden(s.value) else s for s in steps]

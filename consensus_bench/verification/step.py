@@ -17,6 +17,9 @@ APPEND: Final = 2  # ``value`` is appended to the state
 FOREVER: Final = sys.maxsize
 """The end of an operation that was never answered."""
 
+HIDDEN: Final = ("hidden",)
+"""Stands for any state that no answer shows: such states are all alike."""
+
 
 class Step(NamedTuple):
     """``operation`` is its number in the history, for explanations."""

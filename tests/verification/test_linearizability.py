@@ -121,6 +121,27 @@ def test_search_agrees_with_every_order_on_appends(operations: list[Operation]) 
     assert by_search(operations, "") is linearizable_by_trying_everything(operations, "")
 
 
+@st.composite
+def string_histories(draw: st.DrawFn) -> list[Operation]:
+    """Puts, appends and gets of words, some of them written by several operations."""
+    words = draw(st.sampled_from((("a", "b", "c", "d"), ("a", "b"), ("ab", "ba", "aab"), ("a", "ab", ""))))
+    operations = []
+    for number in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(("get", "get", "append", "append", "put")))
+        invoked = draw(st.integers(0, 12))
+        answered = draw(st.one_of(st.none(), st.integers(invoked, 14)) if number % 3 == 2 else st.integers(invoked, 14))
+        result = "".join(draw(st.lists(st.sampled_from(words), max_size=3)))
+        operations.append(Operation(number, "k", kind, draw(st.sampled_from(words)), result, invoked, answered))
+    return operations
+
+
+@settings(max_examples=400, deadline=None)
+@given(string_histories(), st.sampled_from(("", "a")))
+def test_verdict_agrees_with_every_order_on_strings(operations: list[Operation], initial: str) -> None:
+    check = check_operations(operations, "kv", initial)
+    assert (check.verdict == "holds") is linearizable_by_trying_everything(operations, initial)
+
+
 def concurrent_run(seed: int, operations: int, clients: int, swaps: float, spoiled: int = 0) -> list[Operation]:
     """A linearizable history of one register (each operation acts at an instant), perhaps with spoiled reads."""
     rng = random.Random(seed)
