@@ -69,6 +69,7 @@ class HistoryCheck(Check, frozen=True, kw_only=True):
     other, or the first one that no order explains followed by those concurrent with it."""
 
     key: Hashable = None
+    reason: str = ""
     operations: tuple[Operation, ...] = ()
     keys: int = 0
     open: int = 0
@@ -158,22 +159,21 @@ class _Judge:
         step, pending, states = search.blame()
         concurrent = [p for p in pending if p.operation != step.operation]
         known = ", ".join(sorted(map(search.show, states)))
-        reason = (
-            f"no order of the operations explains {self._operation(step.operation)}; before it the state was {known}"
-        )
+        reason = f"no order explains the first of these operations; until then the state could be {known}"
         return self._violated(key, reason, [step, *concurrent])
 
     def _violated(self, key: Hashable, reason: str, steps: list[Step]) -> HistoryCheck:
         operations = tuple(self._operation(step.operation) for step in steps)
         listed = "; ".join(map(str, operations[:8])) + ("; ..." if len(operations) > 8 else "")
         where = "" if key is None else f"key {key!r}: "
-        return self._verdict("violated", f"{where}{reason}: {listed}", key, operations)
+        return self._verdict("violated", f"{where}{reason}: {listed}", key, reason, operations)
 
     def _verdict(
         self,
         verdict: Literal["holds", "violated", "not decided"],
         detail: str,
         key: Hashable = None,
+        reason: str = "",
         operations: tuple[Operation, ...] = (),
     ) -> HistoryCheck:
         return HistoryCheck(
@@ -182,6 +182,7 @@ class _Judge:
             self._checked,
             detail,
             key=key,
+            reason=reason,
             operations=operations,
             keys=self._keys,
             open=self._open,

@@ -36,7 +36,8 @@ class NotApplicable(Exception):
 class _Refuted(Exception):
     def __init__(self, reason: str, steps: Sequence[Step]) -> None:
         super().__init__(reason)
-        self.refutation = Refutation(reason, [s for s in steps if s.operation != _INITIAL])
+        once = {s.operation: s for s in steps if s.operation != _INITIAL}
+        self.refutation = Refutation(reason, list(once.values()))
 
 
 class _Block(NamedTuple):
@@ -115,8 +116,9 @@ class _Clusters:
                 clusters += 1
                 value = follower.value
                 if self.first_end[value].answered < last_start.invoked:
-                    reason = "a value was replaced while it was still to be observed or written"
-                    raise _Refuted(reason, [last_start, follower, self.first_end[value]])
+                    reason = "a value was replaced before it was last observed"
+                    before = self.writers[last_start.value if last_start.effect == SET else last_start.seen]
+                    raise _Refuted(reason, [before, last_start, follower, self.writers[value], self.first_end[value]])
                 if self.first_end[value].answered < first_end.answered:
                     first_end = self.first_end[value]
                 if self.last_start[value].invoked > last_start.invoked:
@@ -172,10 +174,8 @@ def _check_order(clusters: _Clusters) -> None:
 
 
 def _conflict(clusters: _Clusters, a: _Block, b: _Block) -> None:
-    steps: dict[int, Step] = {}
+    steps = []
     for step in (a.first_end, a.last_start, b.first_end, b.last_start):
-        value = step.value if step.effect == SET else step.seen
-        for involved in (clusters.writers[value], step):
-            steps[involved.operation] = involved
+        steps += [clusters.writers[step.value if step.effect == SET else step.seen], step]
     reason = "one value must have been there both before and after another"
-    raise _Refuted(reason, sorted(steps.values(), key=lambda s: s.invoked))
+    raise _Refuted(reason, sorted(steps, key=lambda s: s.invoked))
