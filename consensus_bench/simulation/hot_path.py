@@ -170,8 +170,27 @@ def hot_path(machine: Machine) -> HotPath:
         schedule(Delivery(link.callbacks, life, leave, arrive, message), NORMAL, arrive - now)
 
     def broadcast(targets: Sequence[int], message: Any) -> None:
+        nonlocal busy, free, sent, sent_bytes
+        size = find_size(type(message))
+        if type(size) is not int:
+            size = size_of(message)
+        transmit_ns = size * ps_per_byte // 1000
         for to in targets:
-            send(to, message)
+            link = links[to]
+            if to == me:
+                leave = arrive = busy if busy > durable else durable
+            else:
+                sent += 1
+                sent_bytes += size
+                busy += send_ns
+                free = (busy if busy > free else free) + transmit_ns
+                leave = free if free > durable else durable
+                arrive = leave + link.delay()
+                if arrive < link.last_synced_ns:
+                    arrive = link.last_synced_ns
+                else:
+                    link.last_synced_ns = arrive
+            schedule(Delivery(link.callbacks, life, leave, arrive, message), NORMAL, arrive - now)
 
     def broadcast_unsynced(targets: Sequence[int], message: Any) -> None:
         nonlocal busy, free, sent, sent_bytes
