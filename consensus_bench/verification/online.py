@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
-from consensus_bench.contract import Command, ConfigError, Place, PropertyViolated, ReplicaId
+from consensus_bench.contract import NOOP, Command, ConfigError, Place, PropertyViolated, ReplicaId
 from consensus_bench.verification.check import Check
 
 AGREEMENT = "agreement"
@@ -29,11 +29,15 @@ EXECUTION_ORDER = "execution order"
 CONVERGENCE = "convergence"
 
 
-class _Order(Protocol):
-    """How commits and executions of one kind of protocol are checked."""
+_Committed: TypeAlias = Callable[[ReplicaId, Any, Command], None]
+_Executed: TypeAlias = Callable[[ReplicaId, Command], None]
 
-    def committed(self, replica: ReplicaId, place: Place, command: Command) -> None: ...
-    def executed(self, replica: ReplicaId, command: Command) -> None: ...
+
+class _Order(Protocol):
+    """How commits and executions of one kind of protocol are checked. ``watch`` gives the two functions of the hot
+    path: closures, because they reach their tables without going through an object."""
+
+    def watch(self) -> tuple[_Committed, _Executed]: ...
     def restarted(self, replica: ReplicaId) -> None: ...
     def commits(self, replica: ReplicaId) -> int: ...
     def executions(self, replica: ReplicaId) -> int: ...
@@ -62,9 +66,7 @@ class Verifier:
         self._replicas = replicas
         self._commits = 0
         self._executions = 0
-        # Bound once: no second call per event.
-        self.committed = self._order.committed
-        self.executed = self._order.executed
+        self.committed, self.executed = self._order.watch()
 
     def restarted(self, replica: ReplicaId) -> None:
         """The process of ``replica`` was lost: it commits and executes again from the first place."""
@@ -114,24 +116,33 @@ class _LogOrder:
         self._ahead: list[set[int]] = [set() for _ in range(replicas)]  # committed places above
         self._cursor = [1] * replicas  # the next place to execute
 
-    def committed(self, replica: ReplicaId, place: Place, command: Command) -> None:
-        """Agreement at ``place``; the common case is the replica's next place."""
-        assert type(place) is int
-        chosen = self._chosen
-        if place == self._next[replica]:
-            if place < len(chosen) and (known := chosen[place]) is not None:
-                if known is not command and known != command:
-                    _disagree(replica, place, known, command)
+    def watch(self) -> tuple[_Committed, _Executed]:
+        """The common case: every replica commits and executes place after place."""
+        chosen, next_, ahead, cursor, skipped = self._chosen, self._next, self._ahead, self._cursor, self._skipped
+
+        def committed(replica: ReplicaId, place: int, command: Command) -> None:
+            if place != next_[replica] or ahead[replica]:
+                self._committed_out_of_order(replica, place, command)
+                return
+            if place < len(chosen):
+                known = chosen[place]
+                if known is not command:
+                    if known is None:
+                        self._learn(place, command)
+                    elif known != command:
+                        _disagree(replica, place, known, command)
             else:
                 self._learn(place, command)
-            place += 1
-            if self._ahead[replica]:
-                self._next[replica] = place
-                self._absorb(replica)
+            next_[replica] = place + 1
+
+        def executed(replica: ReplicaId, command: Command) -> None:
+            place = cursor[replica]
+            if place < next_[replica] and chosen[place] is command and place not in skipped:
+                cursor[replica] = place + 1
             else:
-                self._next[replica] = place
-            return
-        self._committed_out_of_order(replica, place, command)
+                self._executed_further(replica, place, command)
+
+        return committed, executed
 
     def _committed_out_of_order(self, replica: ReplicaId, place: int, command: Command) -> None:
         known = self._chosen[place] if place < len(self._chosen) else None
@@ -153,10 +164,9 @@ class _LogOrder:
             if cursor > 1:
                 first = self._chosen[cursor - 1]
                 raise PropertyViolated(EXECUTION_ORDER, f"replica {replica} executed {first} before place 0 was chosen")
-        replicas = range(len(self._next))
-        self._ahead = [set(range(1, self._next[r])) | self._ahead[r] for r in replicas]
-        self._next = [0 for _ in replicas]
-        self._cursor = [0 for _ in replicas]
+        for replica, ahead in enumerate(self._ahead):
+            ahead.update(range(1, self._next[replica]))
+            self._next[replica] = self._cursor[replica] = 0
         self._origin = self._scanned = 0
         self._skipped.clear()
         self._first.clear()
@@ -191,7 +201,7 @@ class _LogOrder:
         if places is None:
             places = self._first[command.client] = array("q")
         if sequence >= len(places):
-            places.extend([0] * (sequence + 1 - len(places)))
+            places.extend([0] * (sequence + 8 + sequence // 8 - len(places)))
         elif places[sequence]:
             first = self._chosen[places[sequence] - 1]
             if first is not None and first != command:
@@ -199,14 +209,6 @@ class _LogOrder:
             self._skipped.add(place)
             return
         places[sequence] = place + 1
-
-    def executed(self, replica: ReplicaId, command: Command) -> None:
-        """Execution follows the log."""
-        place = self._cursor[replica]
-        if place < self._next[replica] and self._chosen[place] is command and place not in self._skipped:
-            self._cursor[replica] = place + 1
-        else:
-            self._executed_further(replica, place, command)
 
     def _executed_further(self, replica: ReplicaId, place: int, command: Command) -> None:
         while place in self._skipped and place < self._next[replica]:
@@ -250,30 +252,14 @@ _COMMITTED = 1  # flags of a command at one replica, in this life
 _EXECUTED = 3
 
 
-class _Session:
-    """All that is known of one client's commands, by sequence number."""
-
-    __slots__ = ("commands", "flags", "positions")
-
-    def __init__(self, replicas: int) -> None:
-        self.commands: list[Command | None] = []
-        self.positions = array("q")  # 1 + how many writes of its key execute before it (0: not executed yet)
-        self.flags = [bytearray() for _ in range(replicas)]  # a bytearray a replica
-
-    def grow(self, sequence: int) -> None:
-        """Make room for ``sequence``."""
-        more = sequence + 1 - len(self.commands) + (len(self.commands) >> 3)
-        self.commands.extend([None] * more)
-        self.positions.frombytes(bytes(8 * more))
-        for flags in self.flags:
-            flags.extend(bytes(more))
-
-
 class _GraphOrder:
     """Places are instances (replica, number). Commands of one key must execute alike, the others in any order.
 
     Per key it is enough to count: the writes before a command are the same everywhere exactly if their number is,
     because the write executed as the k-th of its key is the same everywhere.
+
+    A session is all that is known of one client's commands, by sequence number: per replica the flags of this life,
+    then the positions (1 + how many writes of its key execute before it; 0: not executed yet), then the commands.
     """
 
     __slots__ = ("_chosen", "_keys", "_replicas", "_sessions")
@@ -281,79 +267,96 @@ class _GraphOrder:
     def __init__(self, replicas: int) -> None:
         self._replicas = replicas
         self._chosen: list[list[Command | None]] = [[] for _ in range(replicas)]
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, list[Any]] = {}
         self._keys: dict[int | str, list[int]] = {}  # writes executed by each replica, and by any
 
-    def committed(self, replica: ReplicaId, place: Place, command: Command) -> None:
-        """Agreement at the instance ``place``."""
-        assert type(place) is tuple
-        leader, number = place
-        chosen = self._chosen[leader]
-        if number < len(chosen) and (known := chosen[number]) is not None:
+    def watch(self) -> tuple[_Committed, _Executed]:
+        """The common case: the instance, the command and its key are known."""
+        columns, sessions, keys = self._chosen, self._sessions, self._keys
+        positions, commands = self._replicas, self._replicas + 1
+
+        def committed(replica: ReplicaId, place: tuple[int, int], command: Command) -> None:
+            leader, number = place
+            column = columns[leader]
+            known = column[number] if number < len(column) else None
+            if known is not command:
+                if known is None:
+                    self._learn(leader, number, command)
+                elif known != command:
+                    _disagree(replica, place, known, command)
+            sessions[command.client][replica][command.sequence] |= _COMMITTED
+
+        def executed(replica: ReplicaId, command: Command) -> None:
+            sequence = command.sequence
+            try:
+                session = sessions[command.client]
+                flags = session[replica]
+                if flags[sequence] != _COMMITTED:
+                    self._reject(replica, command)
+            except LookupError:
+                self._reject(replica, command)
+            known = session[commands][sequence]
             if known is not command and known != command:
-                _disagree(replica, place, known, command)
-        else:
-            self._learn(leader, number, command)
-        if command.kind != "noop":
-            flags = self._sessions[command.client].flags[replica]
-            flags[command.sequence] |= _COMMITTED
+                self._reject(replica, command)
+            flags[sequence] = _EXECUTED
+            try:
+                counts = keys[command.key]
+            except KeyError:
+                counts = keys[command.key] = [0] * (positions + 1)
+            position = counts[replica] + 1
+            where = session[positions]
+            if command.kind == "get":
+                if where[sequence] != position:
+                    if where[sequence]:
+                        self._misplaced(replica, command, counts[replica], where[sequence] - 1)
+                    where[sequence] = position
+                return
+            if where[sequence] != position:
+                if where[sequence] or counts[positions] >= position:
+                    self._misplaced(replica, command, counts[replica], where[sequence] - 1)
+                where[sequence] = counts[positions] = position  # the first replica to come here
+            counts[replica] = position
+
+        return committed, executed
 
     def _learn(self, leader: int, number: int, command: Command) -> None:
-        """The first commit of an instance by anybody."""
+        """The first commit of an instance by anybody. A no-op has a session too, but is no command in it."""
         chosen = self._chosen[leader]
         if number >= len(chosen):
             chosen.extend([None] * (number + 1 - len(chosen)))
         chosen[number] = command
-        if command.kind == "noop":
-            return
         sequence = command.sequence
         session = self._sessions.get(command.client)
         if session is None:
-            session = self._sessions[command.client] = _Session(self._replicas)
-        if sequence >= len(session.commands):
-            session.grow(sequence)
-        known = session.commands[sequence]
-        if known is None:
-            session.commands[sequence] = command
-        elif known != command:
-            _changed(known, command, f"is chosen at place ({leader}, {number})")
+            session = self._sessions[command.client] = [bytearray() for _ in range(self._replicas)]
+            session += [array("q"), []]
+        known: list[Command | None] = session[-1]
+        if sequence >= len(known):
+            more = sequence + 8 + sequence // 8 - len(known)
+            known.extend([None] * more)
+            session[-2].frombytes(bytes(8 * more))
+            for flags in session[:-2]:
+                flags.extend(bytes(more))
+        if command.kind == "noop":
+            return
+        other = known[sequence]
+        if other is None:
+            known[sequence] = command
+        elif other != command:
+            _changed(other, command, f"is chosen at place ({leader}, {number})")
 
-    def executed(self, replica: ReplicaId, command: Command) -> None:
-        """Committed here, not executed here, and after as many writes of its key as everywhere."""
-        session = self._sessions.get(command.client)
-        sequence = command.sequence
-        if session is None or sequence >= len(session.commands) or command.kind == "noop":
-            self._reject(replica, command)
-        flags = session.flags[replica]
-        known = session.commands[sequence]
-        if flags[sequence] != _COMMITTED or (known is not command and known != command):
-            self._reject(replica, command)
-        flags[sequence] = _EXECUTED
-        counts = self._keys.get(command.key)
-        if counts is None:
-            counts = self._keys[command.key] = [0] * (self._replicas + 1)
-        position = counts[replica]
-        if session.positions[sequence] != position + 1:
-            self._place(replica, command, session, counts)
-        if command.kind != "get":
-            counts[replica] = position + 1
-
-    def _place(self, replica: ReplicaId, command: Command, session: _Session, counts: list[int]) -> None:
-        """``replica`` is the first to execute ``command``, or does it elsewhere than the others."""
-        position, elsewhere = counts[replica], session.positions[command.sequence] - 1
+    def _misplaced(self, replica: ReplicaId, command: Command, position: int, elsewhere: int) -> NoReturn:
+        """``replica`` executes ``command`` elsewhere than another did (-1: nobody did so far)."""
         text = f"replica {replica} executes {command} after {position} writes of its key"
         if elsewhere >= 0:
             raise PropertyViolated(EXECUTION_ORDER, f"{text}, another replica after {elsewhere}")
-        if command.kind != "get":
-            if position < counts[-1]:
-                other = self._write_at(command.key, position)
-                raise PropertyViolated(EXECUTION_ORDER, f"{text}, where another replica executed {other}")
-            counts[-1] = position + 1
-        session.positions[command.sequence] = position + 1
+        other = self._write_at(command.key, position)
+        raise PropertyViolated(EXECUTION_ORDER, f"{text}, where another replica executed {other}")
 
     def _write_at(self, key: int | str, position: int) -> Command | None:
         for session in self._sessions.values():
-            for command, where in zip(session.commands, session.positions, strict=True):
+            commands: list[Command | None] = session[-1]
+            for command, where in zip(commands, session[-2], strict=True):
                 if command is not None and where == position + 1 and command.key == key and command.kind != "get":
                     return command
         return None
@@ -363,27 +366,27 @@ class _GraphOrder:
         if command.kind == "noop":
             raise PropertyViolated(VALIDITY, f"{text}: a no-op is never executed")
         session = self._sessions.get(command.client)
-        if session is None or command.sequence >= len(session.commands):
+        if session is None or command.sequence >= len(session[-1]):
             raise PropertyViolated(VALIDITY, f"{text} without having committed it")
-        known = session.commands[command.sequence]
+        known = session[-1][command.sequence]
         if known is not None and known != command:
             _changed(known, command, f"is executed by replica {replica}")
-        if session.flags[replica][command.sequence] == _EXECUTED:
+        if session[replica][command.sequence] == _EXECUTED:
             raise PropertyViolated(EXACTLY_ONCE, f"{text} again")
         raise PropertyViolated(VALIDITY, f"{text} without having committed it")
 
     def restarted(self, replica: ReplicaId) -> None:
         for session in self._sessions.values():
-            session.flags[replica] = bytearray(len(session.commands))
+            session[replica] = bytearray(len(session[-1]))
         for counts in self._keys.values():
             counts[replica] = 0
 
     def commits(self, replica: ReplicaId) -> int:
-        flags = [session.flags[replica] for session in self._sessions.values()]
+        flags = [session[replica] for client, session in self._sessions.items() if client != NOOP.client]
         return sum(f.count(_COMMITTED) + f.count(_EXECUTED) for f in flags)
 
     def executions(self, replica: ReplicaId) -> int:
-        return sum(session.flags[replica].count(_EXECUTED) for session in self._sessions.values())
+        return sum(session[replica].count(_EXECUTED) for session in self._sessions.values())
 
 
 class _SingleOrder:
@@ -396,7 +399,10 @@ class _SingleOrder:
         self._committed = [False] * replicas
         self._executed = [False] * replicas
 
-    def committed(self, replica: ReplicaId, place: Place, command: Command) -> None:
+    def watch(self) -> tuple[_Committed, _Executed]:
+        return self._check_commit, self._check_execution
+
+    def _check_commit(self, replica: ReplicaId, place: Place, command: Command) -> None:
         """Agreement with the first decision."""
         if self._decided is None:
             self._decided = command
@@ -404,7 +410,7 @@ class _SingleOrder:
             _disagree(replica, place, self._decided, command)
         self._committed[replica] = True
 
-    def executed(self, replica: ReplicaId, command: Command) -> None:
+    def _check_execution(self, replica: ReplicaId, command: Command) -> None:
         """The decided command, once."""
         text = f"replica {replica} executes {command}"
         if command.kind == "noop":
