@@ -1,0 +1,101 @@
+"""How often the random scheduler does what, and what the clients ask for."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from consensus_bench.contract import ConfigError
+
+_RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "crash", "restart", "partition", "heal")
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """Probabilities of each action per step of the first phase; what they leave of 1 is the delivery of a message.
+
+    An action that is impossible at the moment (nothing to sync, nobody to restart) becomes a delivery.
+    """
+
+    steps: int = 1000
+    """Length of the first phase. The second is as long as the clients need."""
+    request: float = 0.05
+    retry: float = 0.02
+    """A client asks another replica for what it has no answer to."""
+    sync: float = 0.12
+    timer: float = 0.08
+    early: float = 0.3
+    """Share of the firing timers that are any armed timer; the others fire in the order in which they are due."""
+    drop: float = 0.03
+    duplicate: float = 0.03
+    """A message is delivered and stays under way."""
+    lost_answers: float = 0.1
+    """Share of the answers that do not reach their client."""
+    crash: float = 0.004
+    restart: float = 0.02
+    crashed_at_most: int = 1
+    """Replicas that are down at the same time; 0: nobody ever crashes."""
+    partition: float = 0.004
+    """Some links let nothing through until ``heal``; what is under way on them arrives late."""
+    heal: float = 0.02
+    skew_ms: float = 100.0
+    """How far the replicas' clocks are apart at most."""
+
+    def validate(self, size: int) -> None:
+        """Refuse what cannot be, in one line (``ConfigError``)."""
+        for name in (*_RATES, "early", "lost_answers"):
+            rate = getattr(self, name)
+            if not 0 <= rate <= 1:
+                raise ConfigError(f"faults: {name} = {rate} is no probability: it must lie between 0 and 1")
+        total = sum(getattr(self, name) for name in _RATES)
+        if total >= 1:
+            raise ConfigError(f"faults: the probabilities add up to {total:g}: nothing is left for deliveries")
+        if self.steps < 0 or self.skew_ms < 0:
+            raise ConfigError(f"faults: steps = {self.steps} and skew_ms = {self.skew_ms} must not be negative")
+        if not 0 <= self.crashed_at_most <= size:
+            raise ConfigError(f"faults: crashed_at_most = {self.crashed_at_most}: there are {size} replicas")
+
+    @staticmethod
+    def drawn(random: Random, size: int) -> Faults:
+        """A mixture drawn at random, some faults absent from it: mixtures find more than their average does (Groce et
+        al., Swarm Testing, ISSTA 2012)."""
+
+        def rate(highest: float, absent: float = 0.25) -> float:
+            return 0.0 if random.random() < absent else round(highest * random.random() ** 2, 4)
+
+        return Faults(
+            request=round(0.01 + 0.1 * random.random(), 3),
+            retry=round(0.002 + 0.04 * random.random(), 3),
+            sync=round(0.03 + 0.2 * random.random(), 3),
+            timer=round(0.02 + 0.15 * random.random(), 3),
+            early=rate(1.0),
+            drop=rate(0.15),
+            duplicate=rate(0.15),
+            lost_answers=rate(0.5),
+            crash=rate(0.03),
+            restart=round(0.005 + 0.03 * random.random(), 3),
+            crashed_at_most=random.choice([(size - 1) // 2, (size - 1) // 2, size]),
+            partition=rate(0.02),
+            heal=round(0.005 + 0.03 * random.random(), 3),
+            skew_ms=rate(500.0),
+        )
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clients ask for. Every write has its own value, so that a stale read is seen."""
+
+    commands: int = 24
+    clients: int = 3
+    outstanding: int = 2
+    """Commands that a client may have under way at the same time."""
+    keys: int = 2
+    reads: float = 0.3
+    """Share of gets; the rest are puts and swaps, half and half."""
+
+    def validate(self) -> None:
+        """Refuse what cannot be, in one line (``ConfigError``)."""
+        for name in ("commands", "clients", "outstanding", "keys"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"load: {name} = {getattr(self, name)}: at least 1 is needed")
+        if not 0 <= self.reads <= 1:
+            raise ConfigError(f"load: reads = {self.reads} is no share: it must lie between 0 and 1")
