@@ -89,7 +89,7 @@ class EPaxos(EPaxosRecovery):
 
     __slots__ = (
         "checkpoints", "fetching", "heard", "last_open_ns", "next", "queue", "quorum", "reported", "requests",
-        "retry_ticks", "sessions", "silence", "targets", "toq_delay_ns",
+        "retry_ticks", "sessions", "silence", "targets", "toq_delay_ns", "undurable",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("retry_ticks",)
     name = "epaxos"
@@ -108,6 +108,8 @@ class EPaxos(EPaxosRecovery):
         self.sessions = Sessions()
         self.requests: set[tuple[int, int]] = set()
         """(client, sequence) of what was asked of this replica and is not executed: these get an answer."""
+        self.undurable: set[InstanceId] = set()
+        """What we decided on the fast path and is not on our disk yet."""
         self.retry_ticks = ceil(options.retry_ms / options.heartbeat_ms) + 1
         self.heard = 0
         """Who sent ``Executed`` since the last sweep, as a bit mask; ``silence``: how many sweeps each did not."""
@@ -154,7 +156,7 @@ class EPaxos(EPaxosRecovery):
             if instance_id[0] == self.me:
                 self.next = instance_id[1] + 1
         for commit in commits:
-            self._learn(ctx, commit, again=True)
+            self._release(ctx, commit, self._record(ctx, commit, restarting=True))
         for instance_id, instance in list(self.live.items()):
             if instance_id[0] == self.me:
                 if instance.command is not None and not self.sessions.executed(instance.command):
@@ -190,10 +192,13 @@ class EPaxos(EPaxosRecovery):
         ctx.persist(instance_id, instance.record())
         proposal = PreAccept(instance_id, zero, command, deps, seq, self.quorum, 0)
         self.leading[instance_id] = Leading(proposal, 1 << self.me, False)
-        ctx.broadcast(self.targets, proposal)
+        self._ask(ctx, proposal)
         self._know(ctx, instance_id, command, seq)
         if self.majority == 1:
             self._commit(ctx, instance_id, command, deps, seq)
+
+    def _ask(self, ctx: Context, proposal: PreAccept) -> None:
+        ctx.broadcast(self.targets, proposal)
 
     def _know(self, ctx: Context, instance_id: InstanceId, command: Command, seq: int) -> None:
         row, number = instance_id
@@ -389,35 +394,58 @@ class EPaxos(EPaxosRecovery):
     # --- commit and execution -----------------------------------------------------------------------------------------
 
     def _commit(self, ctx: Context, instance_id: InstanceId, command: Command, deps: Dependencies, seq: int) -> None:
-        """This replica has decided it: durable first (the barrier), then everybody is told."""
-        if command.kind != "noop":
-            accepting = self.leading[instance_id].accepting
-            ctx.note("slow_path" if accepting else "fast_path", command)
+        """This replica has decided it, and tells everybody.
+
+        On the slow path a majority's acceptances are durable, and the decision stands whatever becomes of us. On the
+        fast path it stands once it is on our own disk (see ``epaxos_recovery``); so we execute it, as the others do,
+        when it is: the message to ourselves comes back then.
+        """
+        fast = not self.leading[instance_id].accepting or self.majority == 1
         decision = Commit(instance_id, command, deps, seq)
+        known = self._record(ctx, decision)
+        self._announce(ctx, decision)
+        if command.kind != "noop":
+            ctx.note("fast_path" if fast else "slow_path", command)
+        if fast:
+            self.undurable.add(instance_id)
+            ctx.send(self.me, decision)
+        else:
+            self._release(ctx, decision, known)
+
+    def _announce(self, ctx: Context, decision: Commit) -> None:
         ctx.broadcast(self.others, decision)
-        self._learn(ctx, decision)
 
     def on_commit(self, ctx: Context, source: int, message: Commit) -> None:
         """Somebody decided it. Who was recovering it tells the others, who may need it as well."""
+        if source == self.me:
+            if message.instance in self.undurable:
+                self.undurable.remove(message.instance)
+                self._release(ctx, message, message.command)
+            return
         if self.recovering and message.instance in self.recovering:
             ctx.broadcast(tuple(r for r in self.others if r != source), message)
         self._learn(ctx, message)
 
-    def _learn(self, ctx: Context, commit: Commit, again: bool = False) -> None:
-        """It is decided. ``again``: after a restart, from our own disk."""
+    def _learn(self, ctx: Context, commit: Commit) -> None:
+        row, number = commit.instance
+        if number not in self.log[row] and number > self.collected[row]:
+            self._release(ctx, commit, self._record(ctx, commit))
+
+    def _record(self, ctx: Context, commit: Commit, restarting: bool = False) -> Command | None:
+        """It is decided, and nothing else is said of it any more. Returns the command it was known to hold."""
         instance_id = commit.instance
-        row, number = instance_id
-        log = self.log[row]
-        if number in log or number <= self.collected[row]:
-            return
-        log[number] = commit
+        self.log[instance_id[0]][instance_id[1]] = commit
         instance = self.live.pop(instance_id, None)
         self.leading.pop(instance_id, None)
-        if not again:
+        if not restarting:
             ctx.persist(instance_id, commit)
-        command = commit.command
-        ctx.commit(instance_id, command)
-        known = None if instance is None else instance.command
+        ctx.commit(instance_id, commit.command)
+        return None if instance is None else instance.command
+
+    def _release(self, ctx: Context, commit: Commit, known: Command | None) -> None:
+        """Give it to the graph, and execute what that sets free. ``known``: the command it was known to hold."""
+        instance_id, command = commit.instance, commit.command
+        row, number = instance_id
         if command.kind == "noop":
             ready = self.graph.commit_noop(row, number, known)
         else:
@@ -488,6 +516,8 @@ class EPaxos(EPaxosRecovery):
                 if progress.age >= self.retry_ticks:
                     progress.age = 0
                     late.append(instance_id)
+        for row, number in sorted(self.undurable):
+            ctx.send(self.me, self.log[row][number])
         for instance_id in sorted(late):
             leading = self.leading.get(instance_id)
             if leading is None:
@@ -586,7 +616,7 @@ class EPaxos(EPaxosRecovery):
         self.live[instance_id] = instance
         ctx.persist(instance_id, instance.record())
         self.leading[instance_id] = Leading(proposal, 0, False)
-        ctx.broadcast(self.targets, proposal)
+        self._ask(ctx, proposal)
         ready = self.graph.learn(*instance_id, command)
         self._enqueue(ctx, opening, instance_id, self.me, proposal)
         self._execute(ctx, ready)

@@ -249,8 +249,8 @@ class EPaxosRecovery(Replica):
         if self._may_have_committed(recovery):
             recovery.candidate = unchanged[0]
             recovery.stage = Recovery.VALIDATING
-            self._ask_again(ctx, instance_id, recovery)
             recovery.answers[self.me] = self._validate(ctx, _validate_message(instance_id, recovery))
+            self._ask_again(ctx, instance_id, recovery)
         else:
             self._conclude_noop(ctx, instance_id)
 
@@ -417,10 +417,10 @@ class EPaxosRecovery(Replica):
             return
         recovery.stage = Recovery.VALIDATING
         recovery.answers = dict.fromkeys(same, ())
-        self._ask_again(ctx, instance_id, recovery)
         if self.me not in same:
             recovery.answers[self.me] = self._try_pre_accept(ctx, _try_message(instance_id, recovery))
-            self._judge_sosp13(ctx, instance_id, recovery)
+        self._ask_again(ctx, instance_id, recovery)
+        self._judge_sosp13(ctx, instance_id, recovery)
 
     def _possibly_committed(self, instance_id: InstanceId, recovery: Recovery) -> RecoverOk | None:
         """A vote of the fast quorum, if the leader may have seen all of it vote alike."""

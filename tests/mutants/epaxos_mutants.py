@@ -1,0 +1,264 @@
+"""Known ways to get EPaxos wrong: each a minimal subclass whose docstring names the rule that was removed.
+
+``settings`` are the options under which the rule matters, ``replicas`` the smallest cluster in which it is known to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from consensus_bench.contract import Ballot, Command, Context
+from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
+from protocols.epaxos import EPaxos
+from protocols.epaxos_messages import (
+    Accept,
+    Commit,
+    Conflict,
+    Executed,
+    Instance,
+    Leading,
+    PreAccept,
+    RecoverOk,
+    Recovery,
+    Validate,
+)
+
+
+class Mutant(EPaxos):
+    """Base: correct."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {}
+    replicas: ClassVar[int] = 3
+
+
+class SingleBallot(Mutant):
+    """The ballot joined and the ballot of the last vote are kept apart (Sutra, IPL 2020)."""
+
+    __slots__ = ()
+
+    def _join(self, ctx: Context, instance_id: InstanceId, instance: Instance, ballot: Ballot) -> RecoverOk:
+        report = super()._join(ctx, instance_id, instance, ballot)
+        instance.accepted = ballot
+        ctx.persist(instance_id, instance.record())
+        return report
+
+
+class ForgetsAccepted(Mutant):
+    """A recoverer proposes the accepted value of the highest ballot again."""
+
+    __slots__ = ()
+
+    def _highest_vote(self, replies: Sequence[RecoverOk]) -> RecoverOk | None:
+        return None
+
+
+class ComparesWithZero(Mutant):
+    """A ballot is joined only if it is higher than the one joined before, not merely higher than 0."""
+
+    __slots__ = ()
+
+    def _may_join(self, instance: Instance, ballot: Ballot) -> bool:
+        return ballot[0] > 0
+
+
+class NeverMayHaveCommitted(Mutant):
+    """With |R| >= |Q| - e replicas that voted for the leader's own dependencies a fast commit must be assumed."""
+
+    __slots__ = ()
+
+    def _may_have_committed(self, recovery: Recovery) -> bool:
+        return False
+
+
+class FastPathAlthoughRepliesDiffer(Mutant):
+    """The fast path needs every reply of the fast quorum to be the same."""
+
+    __slots__ = ()
+
+    def _agrees(self, leading: Leading, source: int, deps: Dependencies, seq: int) -> bool:
+        return True
+
+
+class _ArrivalOrderGraph(DependencyGraph):
+    __slots__ = ()
+
+    def _ordered(self, component: list[InstanceId]) -> list[InstanceId]:
+        return component
+
+
+class TieBrokenByArrival(Mutant):
+    """Inside a component the order is total on replicated data."""
+
+    __slots__ = ()
+    graph_type = _ArrivalOrderGraph
+
+
+class _SlotOrderGraph(DependencyGraph):
+    __slots__ = ()
+
+    def _is_free(self, number: int, row: int, command: Command, deps: Dependencies) -> bool:
+        return True
+
+
+class ExecutesAsCommitted(Mutant):
+    """Dependencies are executed first."""
+
+    __slots__ = ()
+    graph_type = _SlotOrderGraph
+
+
+class AnswersAtCommit(Mutant):
+    """A command is answered after its execution."""
+
+    __slots__ = ()
+
+    def _announce(self, ctx: Context, decision: Commit) -> None:
+        super()._announce(ctx, decision)
+        if decision.command.kind != "noop":
+            ctx.answer(decision.command)
+
+
+class AcceptDoesNotJoin(Mutant):
+    """Accepting at a ballot joins it."""
+
+    __slots__ = ()
+
+    def _accept(self, ctx: Context, message: Accept, instance: Instance) -> None:
+        joined = instance.ballot
+        super()._accept(ctx, message, instance)
+        instance.ballot = joined
+        ctx.persist(message.instance, instance.record())
+
+
+class PromiseNotRecorded(Mutant):
+    """An acceptor that joined a ballot refuses lower ones."""
+
+    __slots__ = ()
+
+    def _promise(self, instance: Instance, ballot: Ballot) -> None:
+        if ballot[1] == self.me:
+            instance.ballot = ballot
+
+
+class PreAcceptanceNotDurable(Mutant):
+    """A pre-acceptance is on disk before the reply leaves."""
+
+    __slots__ = ()
+
+    def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, instance: Instance) -> None:
+        pass
+
+
+class PreAcceptLeavesEarly(Mutant):
+    """A leader's instance is on disk before its PreAccept leaves."""
+
+    __slots__ = ()
+
+    def _ask(self, ctx: Context, proposal: PreAccept) -> None:
+        ctx.broadcast_unsynced(self.targets, proposal)
+
+
+class CommitLeavesEarly(Mutant):
+    """A leader's fast decision is on disk before anybody hears of it."""
+
+    __slots__ = ()
+
+    def _announce(self, ctx: Context, decision: Commit) -> None:
+        ctx.broadcast_unsynced(self.others, decision)
+
+
+class ForgetsAcceptedNoop(Mutant):
+    """An instance for which a no-op is accepted, but not committed, still interferes."""
+
+    __slots__ = ()
+    replicas = 5
+
+    def _accept(self, ctx: Context, message: Accept, instance: Instance) -> None:
+        super()._accept(ctx, message, instance)
+        if instance.noop and instance.command is not None:
+            row, number = message.instance
+            for vectors in (self.index.accesses, self.index.writes):
+                deps = vectors.get(instance.command.key)
+                if deps is not None and deps[row] == number:
+                    vectors[instance.command.key] = (*deps[:row], number - 1, *deps[row + 1 :])
+
+
+class ValidatesNothing(Mutant):
+    """A recoverer asks its quorum for instances that exclude a fast commit."""
+
+    __slots__ = ()
+
+    def _validate(self, ctx: Context, message: Validate) -> tuple[Conflict, ...]:
+        super()._validate(ctx, message)
+        return ()
+
+
+class ValidateLeavesNoTrace(Mutant):
+    """A replica remembers the command it was asked to validate: newer ones depend on it."""
+
+    __slots__ = ()
+
+    def _validate(self, ctx: Context, message: Validate) -> tuple[Conflict, ...]:
+        return tuple(self._excluding_star(message.instance, message.command, message.deps))
+
+
+class TriesNothing(Mutant):
+    """TryPreAccept is refused when something known excludes it."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+    replicas = 5
+
+    def _excluding_sosp13(self, instance_id: InstanceId, command: Command, deps: Dependencies) -> Iterator[Conflict]:
+        return iter(())
+
+
+class AlwaysBeginsAgain(Mutant):
+    """What may have been committed on the fast path is proposed again, not replaced."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+
+    def _possibly_committed(self, instance_id: InstanceId, recovery: Recovery) -> RecoverOk | None:
+        return None
+
+
+class SlowPathTakesOneReply(Mutant):
+    """The slow path accepts the union of a majority's replies."""
+
+    __slots__ = ()
+
+    def _slow_path(self, ctx: Context, leading: Leading) -> None:
+        leading.deps = leading.proposal.deps
+        super()._slow_path(ctx, leading)
+
+
+class CollectsTooEarly(Mutant):
+    """Nothing is forgotten that may interfere with a replica's own unfinished command."""
+
+    __slots__ = ()
+
+    def _gossip(self, ctx: Context) -> None:
+        self.reported[self.me] = tuple(self.graph.executed_upto)
+        ctx.broadcast(self.others, Executed(self.reported[self.me]))
+
+
+class LosesCommandOfNoop(Mutant):
+    """A command whose instance became a no-op is led again under a new one."""
+
+    __slots__ = ()
+
+    def _lead_again(self, ctx: Context, command: Command) -> None:
+        pass
+
+
+MUTANTS: tuple[type[Mutant], ...] = (
+    SingleBallot, ForgetsAccepted, ComparesWithZero, NeverMayHaveCommitted, FastPathAlthoughRepliesDiffer,
+    TieBrokenByArrival, ExecutesAsCommitted, AnswersAtCommit, AcceptDoesNotJoin, PromiseNotRecorded,
+    PreAcceptanceNotDurable, PreAcceptLeavesEarly, CommitLeavesEarly, ForgetsAcceptedNoop, ValidatesNothing,
+    ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
+    LosesCommandOfNoop,
+)  # fmt: skip
+"""All of the above."""
