@@ -11,7 +11,9 @@ What keeps the search small, each without losing a linearization:
 - a configuration that has used a superset of the never answered operations of a visited one adds nothing (they need
   not happen at all);
 - a never answered operation is used only for a state that a pending operation waits for (else leave it out);
-- states that no answer shows are one state.
+- states that no answer shows are one state;
+- at first a never answered operation may take effect any number of times: that is a much smaller search, and most
+  histories that have no linearization have none even so.
 """
 
 from __future__ import annotations
@@ -73,7 +75,11 @@ class Search:
         self._groups: dict[tuple[int, Hashable, int, Hashable], int] = {}
         self._states: dict[Hashable, Hashable] = {}
         self._visited: dict[tuple[int, int, Hashable], list[int]] = {}
-        self._stack: list[tuple[int, int, Hashable, int]] = [(0, 0, initial, 0)]
+        self._start: tuple[int, int, Hashable, int] = (0, 0, initial, 0)
+        self._stack = [self._start]
+        # Appends without end would never come to an end; along a tree they do.
+        endless = grow is concatenate and any(s.effect == APPEND for s in steps)
+        self._generous = not endless and any(s.answered == FOREVER for s in steps)
         self.configurations = 0
         self.furthest = -1
         self.states: set[Hashable] = set()  # in which the furthest answer could not be explained
@@ -87,7 +93,10 @@ class Search:
             position, mask, state, spent = self._stack.pop()
             position, mask = self._pass_answers(position, mask, state)
             if position == len(self._answers):
-                return True
+                if not self._generous:
+                    return True
+                self._begin_exactly()
+                continue
             if self._known(position, mask, state, spent):
                 continue
             self.configurations += 1
@@ -99,6 +108,13 @@ class Search:
                     self.states.add(state)
             self._expand(position, mask, state, spent)
         return False
+
+    def _begin_exactly(self) -> None:
+        """From now on each operation takes effect at most once."""
+        self._generous = False
+        self._stack = [self._start]
+        self._visited.clear()
+        self.furthest = -1
 
     def blame(self) -> tuple[Step, list[Step], set[Hashable]]:
         """After a refutation: the earliest answer that no order explains, the operations pending then, and states
@@ -147,7 +163,7 @@ class Search:
             after = self._states.setdefault(after, after)
             if pending.open:
                 if after != state and (anything or after in wanted):
-                    successors.append((position, mask, after, spent | pending.bit))
+                    successors.append((position, mask, after, spent if self._generous else spent | pending.bit))
             else:
                 successors.append((position, mask | pending.bit, after, spent))
         self._stack.extend(reversed(successors))

@@ -324,3 +324,14 @@ def test_an_unanswered_append_may_be_seen_later() -> None:
     ]
     assert check_operations(operations, "kv").verdict == "holds"
     assert check_operations([*operations, operation(2, "get", None, "ab", 10, 11)], "kv").verdict == "violated"
+
+
+def test_many_open_operations_do_not_defeat_a_refutation() -> None:
+    operations = [Operation(i, "k", "cas", (i % 4, (i + 1 + i // 9) % 4), None, i, None) for i in range(36)]
+    for read in range(30):
+        operations.append(Operation(90, "k", "get", None, read * 3 % 4, 100 + 2 * read, 101 + 2 * read))
+    operations.append(Operation(90, "k", "put", 5, None, 300, 301))
+    operations.append(Operation(90, "k", "get", None, 0, 310, 311))
+    check = check_operations(operations, "cas-register", initial=0, budget=2000)
+    assert check.verdict == "violated"
+    assert check.operations[0].result == 0
