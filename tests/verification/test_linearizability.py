@@ -328,8 +328,7 @@ def test_an_unanswered_append_may_be_seen_later() -> None:
 
 def test_many_open_operations_do_not_defeat_a_refutation() -> None:
     operations = [Operation(i, "k", "cas", (i % 4, (i + 1 + i // 9) % 4), None, i, None) for i in range(36)]
-    for read in range(30):
-        operations.append(Operation(90, "k", "get", None, read * 3 % 4, 100 + 2 * read, 101 + 2 * read))
+    operations += [Operation(90, "k", "get", None, i * 3 % 4, 100 + 2 * i, 101 + 2 * i) for i in range(30)]
     operations.append(Operation(90, "k", "put", 5, None, 300, 301))
     operations.append(Operation(90, "k", "get", None, 0, 310, 311))
     check = check_operations(operations, "cas-register", initial=0, budget=2000)
