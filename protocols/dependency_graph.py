@@ -54,29 +54,29 @@ class ConflictIndex(State):
     ``test_an_accepted_noop_still_interferes``).
     """
 
-    __slots__ = ("accesses", "none", "sequences", "writes")
+    __slots__ = ("latest", "none", "sequences")
 
     def __init__(self, size: int) -> None:
         self.none: Dependencies = (-1,) * size
-        self.writes: dict[Key, Dependencies] = {}
-        self.accesses: dict[Key, Dependencies] = {}
+        self.latest: dict[Key, tuple[Dependencies, Dependencies]] = {}
+        """By key: the latest writes, and the latest accesses of either kind."""
         self.sequences: dict[Key, tuple[int, int]] = {}
 
     def conflicts(self, command: Command) -> Dependencies:
         """All known instances that interfere with ``command``: reads do not interfere with reads."""
-        return (self.writes if command.kind == "get" else self.accesses).get(command.key, self.none)
+        latest = self.latest.get(command.key)
+        return self.none if latest is None else latest[command.kind != "get"]
 
-    def add(self, command: Command, row: int, number: int) -> None:
-        """Remember that (row, number) holds ``command``."""
+    def add(self, command: Command, row: int, number: int) -> Dependencies:
+        """Remember that (row, number) holds ``command``. Returns what interfered with it before."""
         key = command.key
-        accesses = self.accesses.get(key)
-        if accesses is None:
-            accesses = self.none
+        writes, accesses = self.latest.get(key) or (self.none, self.none)
         raised = _raised(accesses, row, number)
-        self.accesses[key] = raised
-        if command.kind != "get":
-            writes = self.writes.get(key, self.none)
-            self.writes[key] = raised if writes is accesses else _raised(writes, row, number)
+        if command.kind == "get":
+            self.latest[key] = (writes, raised)
+            return writes
+        self.latest[key] = (raised if writes is accesses else _raised(writes, row, number), raised)
+        return accesses
 
     def next_sequence(self, command: Command) -> int:
         """One more than the highest sequence number of an interfering command (SOSP'13 section 4.3.1)."""
@@ -91,7 +91,11 @@ class ConflictIndex(State):
 
 
 def _raised(vector: Dependencies, row: int, number: int) -> Dependencies:
-    return vector if vector[row] >= number else (*vector[:row], number, *vector[row + 1 :])
+    if vector[row] >= number:
+        return vector
+    entries = list(vector)
+    entries[row] = number
+    return tuple(entries)
 
 
 class DependencyGraph(State):
@@ -153,9 +157,9 @@ class DependencyGraph(State):
 
     def commit(self, row: int, number: int, command: Command, deps: Dependencies, seq: int) -> Sequence[Command]:
         """(row, number), whose command is known, is committed. Returns what can be executed, in order."""
-        if self._is_free(number, row, command, deps):
+        if self._is_free(command, deps):
             self._retire(row, number, command)
-            waiting = self.waiters.pop((row, number), None)
+            waiting = self.waiters.pop((row, number), None) if self.waiters else None
             return (command,) if waiting is None else self._run(waiting, [command])
         self.nodes[row, number] = (command, deps, seq)
         return self._run([(row, number)], [])
@@ -171,19 +175,22 @@ class DependencyGraph(State):
         waiting = self.waiters.pop((row, number), None)
         return ready if waiting is None else self._run(waiting, list(ready))
 
-    def _is_free(self, number: int, row: int, command: Command, deps: Dependencies) -> bool:
+    def _is_free(self, command: Command, deps: Dependencies) -> bool:
         """Nothing that it depends on is unknown or unexecuted: nearly always so, and then no graph is needed."""
         key = command.key
-        for r, last in enumerate(deps):
+        row = -1
+        for last in deps:
+            row += 1
             if last >= 0:
-                if last > self.known_upto[r]:
+                if last > self.known_upto[row]:
                     return False
-                writes = self.writes[r].get(key)
-                if writes is not None and writes[0] <= last:
+                numbers = self.writes[row].get(key)
+                if numbers is not None and numbers[0] <= last:
                     return False
-                reads = self.reads[r].get(key)
-                if reads is not None and reads[0] <= last and command.kind != "get":
-                    return False
+                if command.kind != "get":
+                    numbers = self.reads[row].get(key)
+                    if numbers is not None and numbers[0] <= last:
+                        return False
         return True
 
     def _known(self, row: int, number: int) -> Sequence[Command]:
@@ -205,7 +212,10 @@ class DependencyGraph(State):
             del pending[command.key]
         else:
             numbers.remove(number)
-        self._mark_executed(row, number)
+        if number == self.executed_upto[row] + 1 and not self.executed_ahead[row]:
+            self.executed_upto[row] = number
+        else:
+            self._mark_executed(row, number)
 
     def _mark_executed(self, row: int, number: int) -> None:
         ahead = self.executed_ahead[row]

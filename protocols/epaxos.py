@@ -89,7 +89,7 @@ class EPaxos(EPaxosRecovery):
 
     __slots__ = (
         "checkpoints", "fetching", "heard", "last_open_ns", "next", "queue", "quorum", "reported", "requests",
-        "retry_ticks", "sessions", "silence", "targets", "toq_delay_ns", "undurable",
+        "retry_ticks", "sessions", "silence", "targets", "toq_delay_ns",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("retry_ticks",)
     name = "epaxos"
@@ -106,10 +106,8 @@ class EPaxos(EPaxosRecovery):
         self.next = 0
         """The number of our next instance."""
         self.sessions = Sessions()
-        self.requests: set[tuple[int, int]] = set()
-        """(client, sequence) of what was asked of this replica and is not executed: these get an answer."""
-        self.undurable: set[InstanceId] = set()
-        """What we decided on the fast path and is not on our disk yet."""
+        self.requests: dict[int, set[int]] = {}
+        """By client, the sequence numbers asked of this replica and not executed: these get an answer."""
         self.retry_ticks = ceil(options.retry_ms / options.heartbeat_ms) + 1
         self.heard = 0
         """Who sent ``Executed`` since the last sweep, as a bit mask; ``silence``: how many sweeps each did not."""
@@ -156,11 +154,11 @@ class EPaxos(EPaxosRecovery):
             if instance_id[0] == self.me:
                 self.next = instance_id[1] + 1
         for commit in commits:
-            self._release(ctx, commit, self._record(ctx, commit, restarting=True))
+            self._learn(ctx, commit, restarting=True)
         for instance_id, instance in list(self.live.items()):
             if instance_id[0] == self.me:
                 if instance.command is not None and not self.sessions.executed(instance.command):
-                    self.requests.add((instance.command.client, instance.command.sequence))
+                    self.requests.setdefault(instance.command.client, set()).add(instance.command.sequence)
                 self.start_recovery(ctx, instance_id)
         self.on_start(ctx)
 
@@ -168,13 +166,16 @@ class EPaxos(EPaxosRecovery):
 
     def on_request(self, ctx: Context, command: Command) -> None:
         """The replica that a client asks leads the command; what is already under way here is not begun twice."""
-        request = (command.client, command.sequence)
-        if request in self.requests:
+        asked = self.requests.get(command.client)
+        if asked is not None and command.sequence in asked:
             return
         if self.sessions.executed(command):
             ctx.answer(command)
             return
-        self.requests.add(request)
+        if asked is None:
+            self.requests[command.client] = {command.sequence}
+        else:
+            asked.add(command.sequence)
         self._lead(ctx, command)
 
     def _lead(self, ctx: Context, command: Command) -> None:
@@ -218,7 +219,7 @@ class EPaxos(EPaxosRecovery):
         elif instance_id in self.live or number in self.log[row] or number <= self.collected[row]:
             self._pre_accept_again(ctx, source, message)
         else:
-            self._pre_accept(ctx, source, message, None)
+            self._pre_accept(ctx, source, message)
 
     def _pre_accept_again(self, ctx: Context, source: int, message: PreAccept) -> None:
         """The instance is known here: a repetition, a late message, or (SOSP'13) phase 1 at a higher ballot."""
@@ -231,42 +232,52 @@ class EPaxos(EPaxosRecovery):
         elif instance.phase == INITIAL or ballot > instance.accepted:
             if ballot > instance.ballot:
                 self._yield(message.instance, instance)
-            self._pre_accept(ctx, source, message, instance)
+            self._pre_accept_known(ctx, source, message, instance)
         elif instance.phase == PREACCEPTED and ballot == instance.accepted:
-            self._reply_pre_accept(ctx, source, message, instance.deps, instance.seq)
+            self._reply_pre_accept(ctx, source, message, instance)
 
-    def _pre_accept(self, ctx: Context, source: int, message: PreAccept, instance: Instance | None) -> None:
-        instance_id, ballot, command = message.instance, message.ballot, message.command
-        deps = message.deps
-        known = self.index.conflicts(command)
+    def _pre_accept(self, ctx: Context, source: int, message: PreAccept) -> None:
+        """The first that is heard of the instance."""
+        instance_id, ballot, command, deps = message.instance, message.ballot, message.command, message.deps
+        row, number = instance_id
+        seq = 0 if self.star else max(message.seq, self.index.next_sequence(command))
+        known = self.index.add(command, row, number)
         if known is not self.none and known != deps:
             deps = union(deps, known)
+        instance = Instance(PREACCEPTED, ballot, ballot, command, False, deps, seq, message.deps, message.quorum)
+        self.live[instance_id] = instance
+        if not self.star:
+            self.index.raise_sequence(command, seq)
+        ready = self.graph.learn(row, number, command)
+        if ready:
+            self._execute(ctx, ready)
+        self._reply_pre_accept(ctx, source, message, instance)
+
+    def _pre_accept_known(self, ctx: Context, source: int, message: PreAccept, instance: Instance) -> None:
+        """An instance that was heard of before, by recovery or at a lower ballot."""
+        command = message.command
+        deps = union(message.deps, self.index.conflicts(command))
         seq = 0 if self.star else max(message.seq, self.index.next_sequence(command))
-        if instance is None:
-            instance = Instance(PREACCEPTED, ballot, ballot, command, False, deps, seq, message.deps, message.quorum)
-            self.live[instance_id] = instance
-            self._know(ctx, instance_id, command, seq)
+        self._vote(instance, PREACCEPTED, message.ballot, deps, seq)
+        instance.noop = False
+        if instance.initial_deps is None:
+            instance.initial_deps = message.deps
+        if message.ballot[0] == 0:
+            instance.quorum = message.quorum
+        if instance.command is None:
+            instance.command = command
+            self._know(ctx, message.instance, command, seq)
+        self._reply_pre_accept(ctx, source, message, instance)
+
+    def _reply_pre_accept(self, ctx: Context, to: int, message: PreAccept, instance: Instance) -> None:
+        self._save_pre_accepted(ctx, message.instance, instance)
+        if instance.deps == message.deps and instance.seq == message.seq:
+            ctx.send(to, PreAcceptOk(message.instance, message.ballot))
         else:
-            self._vote(instance, PREACCEPTED, ballot, deps, seq)
-            instance.noop = False
-            if instance.initial_deps is None:
-                instance.initial_deps = message.deps
-            if ballot[0] == 0:
-                instance.quorum = message.quorum
-            if instance.command is None:
-                instance.command = command
-                self._know(ctx, instance_id, command, seq)
-        self._save_pre_accepted(ctx, instance_id, instance)
-        self._reply_pre_accept(ctx, source, message, deps, seq)
+            ctx.send(to, PreAcceptReply(message.instance, message.ballot, instance.deps, instance.seq))
 
     def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, instance: Instance) -> None:
         ctx.persist(instance_id, instance.record())
-
-    def _reply_pre_accept(self, ctx: Context, to: int, message: PreAccept, deps: Dependencies, seq: int) -> None:
-        if deps == message.deps and seq == message.seq:
-            ctx.send(to, PreAcceptOk(message.instance, message.ballot))
-        else:
-            ctx.send(to, PreAcceptReply(message.instance, message.ballot, deps, seq))
 
     def on_pre_accept_ok(self, ctx: Context, source: int, message: PreAcceptOk) -> None:
         """A reply with the attributes that were sent."""
@@ -394,60 +405,39 @@ class EPaxos(EPaxosRecovery):
     # --- commit and execution -----------------------------------------------------------------------------------------
 
     def _commit(self, ctx: Context, instance_id: InstanceId, command: Command, deps: Dependencies, seq: int) -> None:
-        """This replica has decided it, and tells everybody.
-
-        On the slow path a majority's acceptances are durable, and the decision stands whatever becomes of us. On the
-        fast path it stands once it is on our own disk (see ``epaxos_recovery``); so we execute it, as the others do,
-        when it is: the message to ourselves comes back then.
-        """
-        fast = not self.leading[instance_id].accepting or self.majority == 1
-        decision = Commit(instance_id, command, deps, seq)
-        known = self._record(ctx, decision)
-        self._announce(ctx, decision)
+        """This replica has decided it, and tells everybody, behind the barrier: a decision on the fast path stands
+        only once it is on our own disk (see ``epaxos_recovery``)."""
         if command.kind != "noop":
-            ctx.note("fast_path" if fast else "slow_path", command)
-        if fast:
-            self.undurable.add(instance_id)
-            ctx.send(self.me, decision)
-        else:
-            self._release(ctx, decision, known)
+            ctx.note("slow_path" if self.leading[instance_id].accepting else "fast_path", command)
+        decision = Commit(instance_id, command, deps, seq)
+        self._learn(ctx, decision)
+        self._announce(ctx, decision)
 
     def _announce(self, ctx: Context, decision: Commit) -> None:
         ctx.broadcast(self.others, decision)
 
     def on_commit(self, ctx: Context, source: int, message: Commit) -> None:
         """Somebody decided it. Who was recovering it tells the others, who may need it as well."""
-        if source == self.me:
-            if message.instance in self.undurable:
-                self.undurable.remove(message.instance)
-                self._release(ctx, message, message.command)
+        row, number = message.instance
+        if number in self.log[row] or number <= self.collected[row]:
             return
         if self.recovering and message.instance in self.recovering:
             ctx.broadcast(tuple(r for r in self.others if r != source), message)
         self._learn(ctx, message)
 
-    def _learn(self, ctx: Context, commit: Commit) -> None:
-        row, number = commit.instance
-        if number not in self.log[row] and number > self.collected[row]:
-            self._release(ctx, commit, self._record(ctx, commit))
-
-    def _record(self, ctx: Context, commit: Commit, restarting: bool = False) -> Command | None:
-        """It is decided, and nothing else is said of it any more. Returns the command it was known to hold."""
-        instance_id = commit.instance
-        self.log[instance_id[0]][instance_id[1]] = commit
+    def _learn(self, ctx: Context, commit: Commit, restarting: bool = False) -> None:
+        """It is decided: record it, give it to the graph, and execute what that sets free."""
+        instance_id, command = commit.instance, commit.command
+        row, number = instance_id
+        self.log[row][number] = commit
         instance = self.live.pop(instance_id, None)
         self.leading.pop(instance_id, None)
         if not restarting:
             ctx.persist(instance_id, commit)
-        ctx.commit(instance_id, commit.command)
-        return None if instance is None else instance.command
-
-    def _release(self, ctx: Context, commit: Commit, known: Command | None) -> None:
-        """Give it to the graph, and execute what that sets free. ``known``: the command it was known to hold."""
-        instance_id, command = commit.instance, commit.command
-        row, number = instance_id
+        ctx.commit(instance_id, command)
+        known = None if instance is None else instance.command
         if command.kind == "noop":
-            ready = self.graph.commit_noop(row, number, known)
+            self._learn_noop(ctx, row, number, known)
         else:
             if known is None:
                 self._know(ctx, instance_id, command, commit.seq)
@@ -455,16 +445,19 @@ class EPaxos(EPaxosRecovery):
                 self.index.add(command, row, number)  # unless it was still queued, it is there
                 self.index.raise_sequence(command, commit.seq)
             ready = self.graph.commit(row, number, command, commit.deps, commit.seq)
-        if ready:
-            self._execute(ctx, ready)
-        if command.kind == "noop" and row == self.me and known is not None:
-            self._lead_again(ctx, known)
+            if ready:
+                self._execute(ctx, ready)
         if self.recovering or self.deferred or self.waits:
             self._after_decision(ctx, instance_id)
 
+    def _learn_noop(self, ctx: Context, row: int, number: int, known: Command | None) -> None:
+        self._execute(ctx, self.graph.commit_noop(row, number, known))
+        if row == self.me and known is not None:
+            self._lead_again(ctx, known)
+
     def _lead_again(self, ctx: Context, command: Command) -> None:
         """Our command lost its instance to a no-op: under a new instance, if a client still waits for it."""
-        if (command.client, command.sequence) in self.requests:
+        if command.sequence in self.requests.get(command.client, ()):
             self._lead(ctx, command)
 
     def _after_decision(self, ctx: Context, instance_id: InstanceId) -> None:
@@ -478,9 +471,12 @@ class EPaxos(EPaxosRecovery):
         for command in commands:
             if self.sessions.add(command):
                 ctx.execute(command)
-            request = (command.client, command.sequence)
-            if request in self.requests:
-                self.requests.remove(request)
+            asked = self.requests.get(command.client)
+            if asked is not None and command.sequence in asked:
+                if len(asked) == 1:
+                    del self.requests[command.client]
+                else:
+                    asked.remove(command.sequence)
                 ctx.answer(command)
 
     # --- timers -------------------------------------------------------------------------------------------------------
@@ -489,6 +485,7 @@ class EPaxos(EPaxosRecovery):
         """ "tick": tell the others that we live, ask again. "sweep": recover. "open": timestamp-ordered queueing."""
         if name == "tick":
             self._gossip(ctx)
+            self._forget()
             self._retry(ctx)
             self._set_tick(ctx)
         elif name == "sweep":
@@ -516,8 +513,6 @@ class EPaxos(EPaxosRecovery):
                 if progress.age >= self.retry_ticks:
                     progress.age = 0
                     late.append(instance_id)
-        for row, number in sorted(self.undurable):
-            ctx.send(self.me, self.log[row][number])
         for instance_id in sorted(late):
             leading = self.leading.get(instance_id)
             if leading is None:
@@ -594,16 +589,18 @@ class EPaxos(EPaxosRecovery):
         ctx.broadcast(self.others, Executed(self.reported[self.me]))
 
     def on_executed(self, ctx: Context, source: int, message: Executed) -> None:
-        """Forget what all have executed. (A restarted replica reports less than before for a while.)"""
+        """The sender lives. What all have executed is forgotten at the next tick."""
         self.heard |= 1 << source
         self.reported[source] = union(self.reported[source], message.upto)
-        for row, upto in enumerate(map(min, *self.reported) if len(self.reported) > 1 else ()):
-            collected = self.collected[row]
-            if upto > collected:
-                log = self.log[row]
-                for number in range(collected + 1, min(upto, self.graph.executed_upto[row]) + 1):
-                    del log[number]
-                    self.collected[row] = number
+
+    def _forget(self) -> None:
+        """Drop what all have executed. (A restarted replica may be behind its own earlier report.)"""
+        for row, upto in enumerate(self.graph.executed_upto):
+            upto = min(upto, *[reported[row] for reported in self.reported])
+            log = self.log[row]
+            for number in range(self.collected[row] + 1, upto + 1):
+                del log[number]
+            self.collected[row] = max(upto, self.collected[row])
 
     # --- timestamp-ordered queueing -----------------------------------------------------------------------------------
 
@@ -649,7 +646,7 @@ class EPaxos(EPaxosRecovery):
             elif instance_id in self.live or self._committed(instance_id):
                 self._pre_accept_again(ctx, source, message)
             else:
-                self._pre_accept(ctx, source, message, None)
+                self._pre_accept(ctx, source, message)
         if self.queue:
             ctx.set_timer("open", max(1, self.queue[0][0] - ctx.clock_ns))
 

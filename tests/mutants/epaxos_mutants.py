@@ -98,7 +98,7 @@ class TieBrokenByArrival(Mutant):
 class _SlotOrderGraph(DependencyGraph):
     __slots__ = ()
 
-    def _is_free(self, number: int, row: int, command: Command, deps: Dependencies) -> bool:
+    def _is_free(self, command: Command, deps: Dependencies) -> bool:
         return True
 
 
@@ -169,6 +169,10 @@ class CommitLeavesEarly(Mutant):
         ctx.broadcast_unsynced(self.others, decision)
 
 
+def _without(deps: Dependencies, row: int, number: int) -> Dependencies:
+    return (*deps[:row], number - 1, *deps[row + 1 :]) if deps[row] == number else deps
+
+
 class ForgetsAcceptedNoop(Mutant):
     """An instance for which a no-op is accepted, but not committed, still interferes."""
 
@@ -179,10 +183,8 @@ class ForgetsAcceptedNoop(Mutant):
         super()._accept(ctx, message, instance)
         if instance.noop and instance.command is not None:
             row, number = message.instance
-            for vectors in (self.index.accesses, self.index.writes):
-                deps = vectors.get(instance.command.key)
-                if deps is not None and deps[row] == number:
-                    vectors[instance.command.key] = (*deps[:row], number - 1, *deps[row + 1 :])
+            writes, accesses = self.index.latest[instance.command.key]
+            self.index.latest[instance.command.key] = (_without(writes, row, number), _without(accesses, row, number))
 
 
 class ValidatesNothing(Mutant):
