@@ -68,6 +68,7 @@ from protocols.epaxos_messages import (
     Validate,
     ValidateOk,
     Waiting,
+    begun,
 )
 from protocols.epaxos_recovery import EPaxosRecovery
 from protocols.sessions import Sessions
@@ -148,7 +149,7 @@ class EPaxos(EPaxosRecovery):
             if isinstance(value, Commit):
                 commits.append(value)
             else:
-                instance = self.live[instance_id] = Instance(*value)
+                instance = self.live[instance_id] = value if isinstance(value, PreAccept) else Instance(*value)
                 if instance.command is not None:
                     self._know(ctx, instance_id, instance.command, instance.seq)
             if instance_id[0] == self.me:
@@ -188,10 +189,9 @@ class EPaxos(EPaxosRecovery):
             return
         deps = self.index.conflicts(command)
         seq = 0 if self.star else self.index.next_sequence(command)
-        instance = Instance(PREACCEPTED, zero, zero, command, False, deps, seq, deps, self.quorum)
-        self.live[instance_id] = instance
-        ctx.persist(instance_id, instance.record())
         proposal = PreAccept(instance_id, zero, command, deps, seq, self.quorum, 0)
+        self.live[instance_id] = proposal
+        ctx.persist(instance_id, proposal)
         self.leading[instance_id] = Leading(proposal, 1 << self.me, False)
         self._ask(ctx, proposal)
         self._know(ctx, instance_id, command, seq)
@@ -238,20 +238,26 @@ class EPaxos(EPaxosRecovery):
 
     def _pre_accept(self, ctx: Context, source: int, message: PreAccept) -> None:
         """The first that is heard of the instance."""
-        instance_id, ballot, command, deps = message.instance, message.ballot, message.command, message.deps
+        instance_id, command, deps = message.instance, message.command, message.deps
         row, number = instance_id
-        seq = 0 if self.star else max(message.seq, self.index.next_sequence(command))
+        seq = message.seq if self.star else max(message.seq, self.index.next_sequence(command))
         known = self.index.add(command, row, number)
         if known is not self.none and known != deps:
             deps = union(deps, known)
-        instance = Instance(PREACCEPTED, ballot, ballot, command, False, deps, seq, message.deps, message.quorum)
-        self.live[instance_id] = instance
         if not self.star:
             self.index.raise_sequence(command, seq)
         ready = self.graph.learn(row, number, command)
         if ready:
             self._execute(ctx, ready)
-        self._reply_pre_accept(ctx, source, message, instance)
+        if seq == message.seq and (deps is message.deps or deps == message.deps):
+            self.live[instance_id] = message
+            self._save_pre_accepted(ctx, instance_id, message)
+            ctx.send(source, PreAcceptOk(instance_id, message.ballot))
+        else:
+            instance = begun(message)
+            instance.deps, instance.seq = deps, seq
+            self.live[instance_id] = instance
+            self._reply_pre_accept(ctx, source, message, instance)
 
     def _pre_accept_known(self, ctx: Context, source: int, message: PreAccept, instance: Instance) -> None:
         """An instance that was heard of before, by recovery or at a lower ballot."""
@@ -270,14 +276,14 @@ class EPaxos(EPaxosRecovery):
         self._reply_pre_accept(ctx, source, message, instance)
 
     def _reply_pre_accept(self, ctx: Context, to: int, message: PreAccept, instance: Instance) -> None:
-        self._save_pre_accepted(ctx, message.instance, instance)
+        self._save_pre_accepted(ctx, message.instance, instance.record())
         if instance.deps == message.deps and instance.seq == message.seq:
             ctx.send(to, PreAcceptOk(message.instance, message.ballot))
         else:
             ctx.send(to, PreAcceptReply(message.instance, message.ballot, instance.deps, instance.seq))
 
-    def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, instance: Instance) -> None:
-        ctx.persist(instance_id, instance.record())
+    def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, record: Any) -> None:
+        ctx.persist(instance_id, record)
 
     def on_pre_accept_ok(self, ctx: Context, source: int, message: PreAcceptOk) -> None:
         """A reply with the attributes that were sent."""
@@ -536,7 +542,8 @@ class EPaxos(EPaxosRecovery):
             if not self._committed(instance_id):
                 self._instance(instance_id)
         due: list[InstanceId] = []
-        for instance_id, instance in self.live.items():
+        for instance_id in list(self.live):
+            instance = self._instance(instance_id)
             instance.age += 1
             leader = instance_id[0]
             alive = self.silence[leader] < PATIENCE_SWEEPS and (leader != self.me or instance_id in self.leading)
@@ -652,10 +659,10 @@ class EPaxos(EPaxosRecovery):
 
     def _open_own(self, ctx: Context, instance_id: InstanceId, message: PreAccept) -> None:
         """The leader's own reply, which must be equal too: the others' were computed without it."""
-        instance = self.live.get(instance_id)
         leading = self.leading.get(instance_id)
-        if instance is None or leading is None or leading.ballot != message.ballot or instance.phase != INITIAL:
+        if leading is None or leading.ballot != message.ballot or leading.voters >> self.me & 1:
             return
+        instance = self._instance(instance_id)
         command = message.command
         deps = union(message.deps, self.index.conflicts(command))
         seq = self.index.next_sequence(command)
@@ -671,7 +678,8 @@ class EPaxos(EPaxosRecovery):
         """Everything not yet collected."""
         entries: dict[Any, Entry] = {}
         ballot = (0, self.me)
-        for instance_id, instance in self.live.items():
+        for instance_id, held in self.live.items():
+            instance = begun(held) if isinstance(held, PreAccept) else held
             ballot = max(ballot, instance.ballot)
             if instance.phase != INITIAL:
                 entries[instance_id] = Entry("accepted", instance.command, instance.accepted, instance.deps)
@@ -683,9 +691,10 @@ class EPaxos(EPaxosRecovery):
 
     def check(self) -> None:
         """Local invariants."""
-        for instance_id, instance in self.live.items():
+        for instance_id, held in self.live.items():
             assert not self._committed(instance_id), f"{instance_id} is both open and committed"
-            assert instance.accepted <= instance.ballot, f"{instance_id}: voted above the ballot joined"
+            if isinstance(held, Instance):
+                assert held.accepted <= held.ballot, f"{instance_id}: voted above the ballot joined"
         works: tuple[Mapping[InstanceId, Leading | Recovery], ...] = (self.leading, self.recovering)
         for work in works:
             for instance_id, progress in work.items():

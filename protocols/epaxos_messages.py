@@ -249,6 +249,12 @@ class Instance(State):
         )  # fmt: skip
 
 
+def begun(message: PreAccept) -> Instance:
+    """The instance that was pre-accepted exactly as ``message`` says."""
+    ballot, deps = message.ballot, message.deps
+    return Instance(PREACCEPTED, ballot, ballot, message.command, False, deps, message.seq, deps, message.quorum)
+
+
 class Leading(State):
     """An instance that this replica leads through phases 1 and 2 at ``ballot``: who answered, and what."""
 

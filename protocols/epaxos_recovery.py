@@ -47,6 +47,7 @@ from protocols.epaxos_messages import (
     EPaxosOptions,
     Instance,
     Leading,
+    PreAccept,
     Recover,
     RecoverOk,
     Recovery,
@@ -56,6 +57,7 @@ from protocols.epaxos_messages import (
     Validate,
     ValidateOk,
     Waiting,
+    begun,
 )
 from protocols.quorums import fast_quorum, majority
 
@@ -83,8 +85,9 @@ class EPaxosRecovery(Replica):
         self.fast = max(fast_quorum(size), self.majority)
         """n - e: fast quorums, the leader counted."""
         self.none: Dependencies = (-1,) * size
-        self.live: dict[InstanceId, Instance] = {}
-        """Every instance heard of that is not known committed."""
+        self.live: dict[InstanceId, Instance | PreAccept] = {}
+        """Every instance heard of that is not known committed. One that was pre-accepted exactly as its leader began it
+        (most never become more) is kept, here and on disk, as that message; ``_instance`` unfolds it."""
         self.log: list[dict[int, Commit]] = [{} for _ in range(size)]
         """By row and number: what is committed here and not yet collected."""
         self.collected = [-1] * size
@@ -115,12 +118,17 @@ class EPaxosRecovery(Replica):
         """The command of an instance becomes known here."""
 
     def _instance(self, instance_id: InstanceId) -> Instance:
+        """The state of an instance that is not committed, also of one never heard of."""
         instance = self.live.get(instance_id)
+        if isinstance(instance, Instance):
+            return instance
         if instance is None:
             zero = (0, instance_id[0])
-            instance = Instance(INITIAL, zero, zero, None, False, self.none, 0, None, 0)
-            self.live[instance_id] = instance
-        return instance
+            unfolded = Instance(INITIAL, zero, zero, None, False, self.none, 0, None, 0)
+        else:
+            unfolded = begun(instance)
+        self.live[instance_id] = unfolded
+        return unfolded
 
     def _settled(self, ctx: Context, source: int, instance_id: InstanceId) -> bool:
         """Whether the instance is committed here; then ``source`` is told. What is collected, it has executed."""
@@ -162,10 +170,11 @@ class EPaxosRecovery(Replica):
 
     def on_refused(self, ctx: Context, source: int, message: Refused) -> None:
         """Somebody is ahead: let it, and use a higher ballot if it does not finish."""
-        instance = self.live.get(message.instance)
-        if instance is not None and instance.ballot < message.ballot:
-            instance.ballot = message.ballot
-            self._yield(message.instance, instance)
+        if message.instance in self.live:
+            instance = self._instance(message.instance)
+            if instance.ballot < message.ballot:
+                instance.ballot = message.ballot
+                self._yield(message.instance, instance)
 
     def _may_join(self, instance: Instance, ballot: Ballot) -> bool:
         return ballot > instance.ballot
@@ -269,8 +278,10 @@ class EPaxosRecovery(Replica):
         """Whether the recoverer's ballot is the one joined, and it has not moved on to phase 2 (a late duplicate)."""
         if self._settled(ctx, source, instance_id):
             return False
-        instance = self.live.get(instance_id)
-        if instance is None or instance.ballot < ballot:
+        if instance_id not in self.live:
+            return False
+        instance = self._instance(instance_id)
+        if instance.ballot < ballot:
             return False
         if instance.ballot > ballot:
             ctx.send_unsynced(source, Refused(instance_id, instance.ballot))
@@ -298,7 +309,7 @@ class EPaxosRecovery(Replica):
             for number in range(max(deps[row], self.collected[row]) + 1, last + 1):
                 found = self.log[row].get(number) or self.live.get((row, number))
                 if found is not None and found.command is not None and interferes(found.command, command):
-                    yield (row, number), found
+                    yield (row, number), found if isinstance(found, Commit) else self._instance((row, number))
 
     def _excluding_star(self, instance_id: InstanceId, command: Command, deps: Dependencies) -> Iterator[Conflict]:
         for other, found in self._beyond(command, deps):

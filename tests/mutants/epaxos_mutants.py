@@ -147,7 +147,7 @@ class PreAcceptanceNotDurable(Mutant):
 
     __slots__ = ()
 
-    def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, instance: Instance) -> None:
+    def _save_pre_accepted(self, ctx: Context, instance_id: InstanceId, record: Any) -> None:
         pass
 
 
