@@ -8,7 +8,7 @@ import msgspec
 
 from consensus_bench.contract import ConfigError
 
-_RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "crash", "restart", "partition", "heal")
+_RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "crash", "restart", "partition", "heal")
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     drop: float = 0.03
     duplicate: float = 0.03
     """A message is delivered and stays under way."""
+    late: float = 0.02
+    """A message is put aside, or one of those that were comes back: it arrives when the world has moved on."""
     lost_answers: float = 0.1
     """Share of the answers that do not reach their client."""
     crash: float = 0.004
@@ -71,6 +73,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
             early=rate(1.0),
             drop=rate(0.15),
             duplicate=rate(0.15),
+            late=rate(0.15),
             lost_answers=rate(0.5),
             crash=rate(0.03),
             restart=round(0.005 + 0.03 * random.random(), 3),

@@ -33,7 +33,7 @@ from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.steps import Deliver, Input, Recover, Request, Start, Timer
 from consensus_bench.exploration.clients import Clients
 from consensus_bench.exploration.faults import Faults, Load
-from consensus_bench.exploration.world import Observer, Summary, World
+from consensus_bench.exploration.world import Observer, Packet, Summary, World
 
 QUIET_STEPS: Final = 60_000
 """Bound of the second phase: a correct protocol needs some thousands."""
@@ -43,6 +43,8 @@ STEP_NS: Final = 100_000
 """Time that passes per step, on average."""
 RETRY_NS: Final = ns(3000)
 """In the second phase a client asks again after this time."""
+LATE_MESSAGES: Final = 10
+"""About so many messages are put aside at a time."""
 HELD_UP: Final = 3
 """How many messages are looked at for one whose link is not cut."""
 
@@ -123,6 +125,7 @@ class Scheduler:
         self._skew_ns = [random.randrange(ns(self.faults.skew_ms) + 1) for _ in range(size)]
         self._cut: frozenset[tuple[ReplicaId, ReplicaId]] = frozenset()
         self._losing = True
+        self._late: list[Packet] = []
         self.world = World(protocol, options, self._cluster(), self._draw, self._answered, self._clock, observer)
         self._actions = self._thresholds()
 
@@ -143,6 +146,7 @@ class Scheduler:
             (faults.request, self._ask),
             (faults.drop, self._drop_some),
             (faults.duplicate, self._deliver_twice),
+            (faults.late, self._delay_some),
             (faults.retry, self._ask_again),
             (faults.restart, self._restart_some),
             (faults.heal, self._heal),
@@ -202,6 +206,8 @@ class Scheduler:
         """The second phase: all come up, nothing is lost any more, and the clients get their answers."""
         self._losing = False
         self._cut = frozenset()
+        self.world.in_flight += self._late
+        self._late.clear()
         for me, server in enumerate(self.world.servers):
             if server.replica is None:
                 self.world.restart(me)
@@ -309,6 +315,20 @@ class Scheduler:
         if source == to:  # a process does not lose its own messages
             return False
         self.world.drop(position)
+        return True
+
+    def _delay_some(self) -> bool:
+        """Put a message aside, or back: the more there are, the likelier."""
+        late, in_flight, draw = self._late, self.world.in_flight, self.random.random
+        if draw() < len(late) / (len(late) + LATE_MESSAGES):
+            position = int(draw() * len(late))
+            late[position], late[-1] = late[-1], late[position]
+            in_flight.append(late.pop())
+        elif in_flight:
+            position = int(draw() * len(in_flight))
+            source, to, _ = in_flight[position]
+            if source != to:
+                late.append(self.world.take(position))
         return True
 
     def _sync_some(self) -> bool:

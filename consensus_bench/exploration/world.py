@@ -93,14 +93,18 @@ class Summary(msgspec.Struct):
     executions: int = 0
     notes: dict[str, int] = msgspec.field(default_factory=dict)
     """The protocols' own facts: "elected", "fast_path", "slow_path"."""
+    messages: dict[str, int] = msgspec.field(default_factory=dict)
+    """Deliveries of each message type."""
 
     def add(self, other: Summary) -> None:
         """Count ``other``'s events as well."""
         for name in self.__struct_fields__:
-            if name != "notes":
-                setattr(self, name, getattr(self, name) + getattr(other, name))
-        for fact, times in other.notes.items():
-            self.notes[fact] = self.notes.get(fact, 0) + times
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, dict):
+                for key, times in theirs.items():
+                    mine[key] = mine.get(key, 0) + times
+            else:
+                setattr(self, name, mine + theirs)
 
 
 class Server:
@@ -189,9 +193,8 @@ class World:
     def deliver(self, position: int, keep: bool = False) -> None:
         """The message at ``position`` arrives (and with ``keep`` is under way still). A dead server loses it, and a
         type that the protocol does not know is ignored."""
-        source, to, message = packet = self.in_flight[position]
-        if not keep:
-            self._remove(position)
+        packet = self.in_flight[position] if keep else self.take(position)
+        source, to, message = packet
         server = self.servers[to]
         replica = server.replica
         if replica is None:
@@ -204,15 +207,26 @@ class World:
             replica.on_request(self._enter(to), message)
             self._leave(to, server, Request, message)
             return
-        handler = replica.handlers.get(type(message))
+        kind = type(message)
+        handler = replica.handlers.get(kind)
         if handler is not None:
+            seen = self.summary.messages
+            seen[kind.__name__] = seen.get(kind.__name__, 0) + 1
             getattr(replica, handler)(self._enter(to), source, message)
             self._leave(to, server, Deliver, source, message)
 
     def drop(self, position: int) -> None:
         """The message at ``position`` is lost."""
-        self._lost(self.in_flight[position])
-        self._remove(position)
+        self._lost(self.take(position))
+
+    def take(self, position: int) -> Packet:
+        """Take the message at ``position`` out of the network, for the driver to put back or not."""
+        last = self.in_flight.pop()
+        if position == len(self.in_flight):
+            return last
+        packet = self.in_flight[position]
+        self.in_flight[position] = last
+        return packet
 
     def fire(self, me: ReplicaId, name: TimerName) -> None:
         """The armed timer ``name`` of replica ``me`` fires."""
@@ -329,11 +343,6 @@ class World:
                 raise PropertyViolated("validity", f"replica {me} answers {a}, which it has not executed")
             self.summary.answers += 1
             self.answered(me, a, server.results[request])
-
-    def _remove(self, position: int) -> None:
-        last = self.in_flight.pop()
-        if position < len(self.in_flight):
-            self.in_flight[position] = last
 
     def _lost(self, packet: Packet) -> None:
         self.summary.dropped += 1
