@@ -194,9 +194,8 @@ def _build(name: str, file: str, columns: Sequence[str], rows: list[_Row], metad
         first = pairs.setdefault((row.source, row.destination), row)
         if first is not row:
             line = first.where.rpartition(":")[2]
-            raise ConfigError(
-                f"{row.where}: {row.source},{row.destination} stands here a second time (see line {line})"
-            )
+            pair = f"{row.source},{row.destination}"
+            raise ConfigError(f"{row.where}: {pair} stands here a second time (first in line {line}): keep one of them")
     for source, destination in pairs:
         sites.update({source: None, destination: None})
     if len(sites) < 2:
