@@ -19,7 +19,7 @@ from consensus_bench.contract import Command, Entry, Message, Replica
 from consensus_bench.contract.context import COMMIT, PERSIST, SET_TIMER
 from consensus_bench.contract.registry import find_protocol
 from consensus_bench.contract.state import State, freeze
-from consensus_bench.contract.steps import Deliver, Recover, step
+from consensus_bench.contract.steps import Deliver, Recover, Request, step
 from consensus_bench.contract.values import sizer, wire_bytes
 from consensus_bench.exploration import Faults, Load, Scheduler
 
@@ -84,7 +84,7 @@ def test_a_clone_that_goes_its_own_way_leaves_the_original_alone(spec: str, sett
         before = replica.key()
         clone = replica.clone()
         for event, clock_ns in reversed(inputs[1:]):
-            if isinstance(event, Deliver):
+            if isinstance(event, (Deliver, Request)):
                 step(clone, event, clock_ns)
         clone.check()
         assert replica.key() == before
