@@ -29,13 +29,13 @@ class Plan:
                 client += 1
                 kind = draw(st.sampled_from(["get", "put", "swap"]))
                 command = Command(client, 1, kind, draw(st.sampled_from(["a", "b"])), client)
+                earlier = index.conflicts(command)
+                index.add(command, row, number)  # the row's leader knows it, whatever becomes of it
                 if draw(st.integers(0, 5)) == 0:
                     self.noops[row, number] = command if draw(st.booleans()) else None
                     continue
                 extra = tuple(draw(st.integers(-1, longest - 1)) for longest in lengths)
-                deps = union(index.conflicts(command), extra)
-                index.add(command, row, number)
-                self.instances[row, number] = (command, deps, draw(st.integers(0, 2)))
+                self.instances[row, number] = (command, union(earlier, extra), draw(st.integers(0, 2)))
 
     def executable(self, committed: set[tuple[int, int]], known: set[tuple[int, int]]) -> set[tuple[int, int]]:
         """Committed instances that reach nothing unknown and nothing interfering that is uncommitted."""
