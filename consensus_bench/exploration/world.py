@@ -10,8 +10,9 @@ action, ``World`` carries it out and tells the verifier what became visible. Wha
   records that were issued survives, perhaps more of them than anybody has seen an effect of;
 - ``restart``: a new process recovers from what the disk holds.
 
-The barrier is cumulative (see ``contract.context``): an effect that vouches for the disk waits for every record issued
-before it, its own handler's included. Executions wait in the same queue, so that what they produce is seen in order.
+The barrier is cumulative and in program order (see ``contract.context``): an effect that vouches for the disk waits for
+every record issued before it, and for its own handler's from the first write on. Executions wait in the same queue, so
+that what they produce is seen in order.
 """
 
 from __future__ import annotations
@@ -300,6 +301,8 @@ class World:
             self.observer.stepped(me, kind(*arguments), self.context.clock_ns, effects)
         assert server.replica is not None
         server.replica.check()
+        barrier = server.issued
+        durable = barrier - len(server.pending)
         if self.context.wrote:
             server.pending.append([effect for effect in effects if PERSIST <= effect[0] < SET_TIMER])
             server.issued += 1
@@ -316,9 +319,9 @@ class World:
             elif tag == NOTE:
                 self.summary.notes[a] = self.summary.notes.get(a, 0) + 1
             elif PERSIST <= tag < SET_TIMER:
-                continue
-            elif server.pending:
-                server.waiting.append((server.issued, (tag, tuple(a), b) if tag == BROADCAST else effect))
+                barrier = server.issued
+            elif barrier > durable:
+                server.waiting.append((barrier, (tag, tuple(a), b) if tag == BROADCAST else effect))
             else:
                 self._release(me, server, effect)
 
