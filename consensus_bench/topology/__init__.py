@@ -7,6 +7,7 @@ from consensus_bench.topology.geography import fibre_floor_ms as fibre_floor_ms
 from consensus_bench.topology.geography import fibre_ratio as fibre_ratio
 from consensus_bench.topology.geography import triangle_violations as triangle_violations
 from consensus_bench.topology.loading import load_topology as load_topology
+from consensus_bench.topology.loading import shipped_folder as shipped_folder
 from consensus_bench.topology.loading import topology_names as topology_names
 from consensus_bench.topology.matrix import Location as Location
 from consensus_bench.topology.matrix import Topology as Topology
