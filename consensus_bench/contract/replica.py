@@ -93,7 +93,7 @@ class Replica(State, ABC):
     """
 
     __slots__ = ("cluster", "me", "options", "others")
-    constants = ("cluster", "options", "others")
+    constants: ClassVar[tuple[str, ...]] = ("cluster", "options", "others")
 
     name: ClassVar[str] = ""
     options_type: ClassVar[type[Options]] = Options

@@ -1,0 +1,105 @@
+"""What Multi-Paxos replicas say to each other, and the options of the protocol."""
+
+from __future__ import annotations
+
+from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options
+from protocols.quorums import majority, require_intersection
+
+
+class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of Multi-Paxos. ``election_timeout_ms`` is also a candidate's back-off before its next ballot."""
+
+    phase1_quorum: int = 0
+    """Promises that make a leader, its own counted; 0: a majority. Any sizes do whose sum exceeds the number of
+    replicas (Flexible Paxos)."""
+    phase2_quorum: int = 0
+    """Acceptances that choose a value, the leader's own counted; 0: a majority."""
+    unsafe_quorums: bool = False
+    """Allow quorums that need not intersect."""
+    batch_size: int = 1
+    """Commands in one Accept at most, each in a slot of its own."""
+    batch_ms: float = 0.0
+    """How long a command may wait for a batch to fill up. 0: only what the window holds up is batched."""
+    window: int = 10_000
+    """Slots that may be proposed and not yet executed, at most; further requests queue (PMMC section 4.1)."""
+    queue_limit: int = 100_000
+    """Requests that a replica keeps while it cannot propose or pass them on; it drops more, and clients retry."""
+
+    def validate(self, size: int) -> None:
+        """Raise ``ConfigError`` unless these settings can work with ``size`` replicas."""
+        super().validate(size)
+        first, second = self.phase1_quorum or majority(size), self.phase2_quorum or majority(size)
+        require_intersection(first, second, size, self.unsafe_quorums)
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size = {self.batch_size}: must be at least 1 (1 turns batching off)")
+        if self.batch_ms < 0:
+            raise ConfigError(f"batch_ms = {self.batch_ms}: must not be negative")
+        if self.window < self.batch_size:
+            raise ConfigError(f"window = {self.window}: must hold at least one batch (batch_size = {self.batch_size})")
+        if self.queue_limit < 1:
+            raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
+
+
+class Forward(Message, frozen=True, gc=False):
+    """A client's command on its way to whoever the sender takes for the leader of ``ballot``."""
+
+    command: Command
+    ballot: Ballot
+
+
+class Prepare(Message, frozen=True, gc=False):
+    """Phase 1a, for all slots from ``first`` on at once: the sender knows everything below."""
+
+    ballot: Ballot
+    first: int
+
+
+class Promise(Message, frozen=True, gc=False):
+    """Phase 1b: (slot, ballot, command) of all that the sender has accepted in the slots asked for. ``CHOSEN`` in the
+    place of the ballot: known to be chosen."""
+
+    ballot: Ballot
+    accepted: tuple[tuple[int, Ballot, Command], ...]
+
+
+class Accept(Message, frozen=True, gc=False):
+    """Phase 2a: ``commands`` for consecutive slots from ``slot`` on. All slots below ``committed`` are chosen."""
+
+    ballot: Ballot
+    slot: int
+    commands: tuple[Command, ...]
+    committed: int
+
+
+class Accepted(Message, frozen=True, gc=False):
+    """Phase 2b: the sender has accepted the Accept of that ballot that begins at ``slot``."""
+
+    ballot: Ballot
+    slot: int
+
+
+class Nack(Message, frozen=True, gc=False):
+    """The sender has promised ``ballot``, which is higher than the one it was asked to serve."""
+
+    ballot: Ballot
+
+
+class Heartbeat(Message, frozen=True, gc=False):
+    """The leader lives, and all slots below ``committed`` are chosen."""
+
+    ballot: Ballot
+    committed: int
+
+
+class Fetch(Message, frozen=True, gc=False):
+    """The sender lacks the slots from ``first`` on."""
+
+    first: int
+
+
+class Chosen(Message, frozen=True, gc=False):
+    """The values of consecutive slots from ``first`` on; the sender knows all below ``committed``."""
+
+    first: int
+    commands: tuple[Command, ...]
+    committed: int
