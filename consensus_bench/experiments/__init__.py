@@ -1,1 +1,1 @@
-""""""
+"""Comparisons: scenarios, plans of runs, running and measuring them, the run's folder."""

@@ -1,0 +1,95 @@
+"""The command that repeats a comparison: the flags that say what differs from the defaults."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import msgspec
+
+from consensus_bench.experiments.plan import Run
+from consensus_bench.experiments.scenario import Scenario, make_scenario
+
+_FLAGS = {
+    "name": "--name",
+    "topology": "--topology",
+    "sites": "--sites",
+    "client_sites": "--client-sites",
+    "leader": "--leader",
+    "protocols": "--protocols",
+    "profile": "--profile",
+    "jitter": "--jitter",
+    "duration": "--duration",
+    "warmup": "--warmup",
+    "client_timeout_ms": "--client-timeout",
+    "local_rtt_ms": "--local-rtt",
+    "load_rates": "--load-rates",
+    "load_duration": "--load-duration",
+    "conflict_levels": "--conflict-levels",
+    "conflict_duration": "--conflict-duration",
+    "sweep_warmup": "--sweep-warmup",
+    "sweep_seeds": "--sweep-seeds",
+}
+
+
+def command_line(scenario: Scenario, command: str = "compare") -> str:
+    """``consensus-bench compare`` with the flags that make it ``scenario``."""
+    words = ["consensus-bench", command]
+    default = Scenario()
+    for field, flag in _FLAGS.items():
+        value = getattr(scenario, field)
+        if field == "client_sites" and value == scenario.sites:
+            continue  # the default: where the replicas are
+        if value != getattr(default, field):
+            words += [flag, _text(value)]
+    words += _workload(scenario)
+    if scenario.seeds != default.seeds:
+        counted = tuple(range(1, len(scenario.seeds) + 1))
+        text = str(len(scenario.seeds)) if scenario.seeds == counted else _text(scenario.seeds)
+        words += ["--seed", text] if len(scenario.seeds) == 1 and scenario.seeds != (1,) else ["--seeds", text]
+    for label, options in scenario.options.items():
+        for name, value in options.items():
+            words += ["--set", f"{label}.{name}={_text(value)}"]
+    return shlex.join(words)
+
+
+def _workload(scenario: Scenario) -> list[str]:
+    """A preset, and what is changed in it."""
+    workload = scenario.workload
+    words = [] if workload.name == "conflict" else ["--workload", workload.name]
+    given: dict[str, Any] = {"preset": workload.name}
+    preset = make_scenario({"workload": dict(given)}).workload
+    for field in (f for f in workload.__struct_fields__ if f not in ("name", "swaps")):
+        value = getattr(workload, field)
+        if value != getattr(preset, field):
+            given[field] = value
+    if make_scenario({"workload": dict(given)}).workload != workload:
+        given["swaps"] = workload.swaps  # not what follows from the rest
+    for field, value in list(given.items())[1:]:
+        flag = f"--{field}"
+        words += [flag, _text(value)] if field in _WORKLOAD_FLAGS else ["--set", f"workload.{field}={_text(value)}"]
+    return words
+
+
+_WORKLOAD_FLAGS = frozenset(("clients", "rate", "conflict", "reads", "size"))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(_text, value)) or "off"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def replay_command(scenario: Scenario, entry: str, run: Run) -> str:
+    """The command that does ``run`` again, alone; ``entry`` is its protocol as the scenario names it."""
+    options = {name: table for name, table in scenario.options.items() if name == run.protocol}
+    changes: dict[str, Any] = {"load_rates": (), "conflict_levels": ()}
+    if run.purpose != "main":  # such a run again, as the main one
+        settings = run.settings
+        changes |= {"workload": settings.workload, "duration": settings.duration_s, "warmup": settings.warmup_s}
+    alone = msgspec.structs.replace(scenario, protocols=(entry,), seeds=(run.seed,), options=options, **changes)
+    return command_line(alone)

@@ -1,0 +1,145 @@
+"""Does one run and judges it. A run that violates a guarantee has no numbers, only its verdict."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from consensus_bench.contract import PropertyViolated
+from consensus_bench.experiments.plan import Run
+from consensus_bench.experiments.statistics import (
+    Latencies,
+    Window,
+    column,
+    fast_share,
+    latencies_ns,
+    measured,
+    summarise,
+    throughput,
+)
+from consensus_bench.simulation.operations import KINDS, NEVER
+from consensus_bench.simulation.world import SECOND_NS, Settings, Usage, World
+from consensus_bench.verification import Check, History
+
+if TYPE_CHECKING:
+    from consensus_bench.experiments.statistics import Table
+
+LINEARIZABILITY: Final = "linearizability"
+ANSWERED: Final = "every operation answered"
+NO_ERROR: Final = "the protocol runs without an error"
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """What one run measured, all sites together. ``commits``: operations answered in the measured interval."""
+
+    commits: int
+    throughput_ops: float
+    commit: Latencies
+    execute: Latencies
+    fast_share: float | None
+    usage: list[Usage]
+    facts: dict[str, int]
+    elections: list[tuple[int, int]]
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The outcome of one run. ``numbers`` is None if a check failed; ``error`` is then the trace-back, if any."""
+
+    key: str
+    checks: list[Check]
+    numbers: Numbers | None
+    error: str = ""
+
+    @property
+    def violated(self) -> bool:
+        """Whether a guarantee fell."""
+        return any(check.verdict == "violated" for check in self.checks)
+
+
+class Stopped(Exception):
+    """The user asked to stop; the run is dropped."""
+
+
+def window_of(settings: Settings) -> Window:
+    """The measured interval of a run with these settings."""
+    return Window(round(settings.warmup_s * SECOND_NS), round(settings.duration_s * SECOND_NS))
+
+
+def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result, Table]:
+    """Do ``run``; its result and all its operations. ``stop`` is asked now and then; if true, ``Stopped`` is raised."""
+    world = World(run.settings)
+
+    def progress(_done: float) -> None:
+        if stop():
+            raise Stopped
+
+    try:
+        world.run(progress)
+    except PropertyViolated as violation:
+        failed = [Check(violation.name, "violated", len(world.operations), violation.detail)]
+        return Result(run.key, failed, None), _sorted(world)
+    except Exception as error:  # whatever a protocol raises: the other runs go on, and this one is reported
+        if isinstance(error, Stopped):
+            raise
+        failed = [Check(NO_ERROR, "violated", len(world.operations), f"{type(error).__name__}: {error}")]
+        return Result(run.key, failed, None, traceback.format_exc()), _sorted(world)
+    table = _sorted(world)
+    checks = [*world.verifier.finish(), _linearizable(table), _answered(table, run.settings)]
+    if any(check.verdict == "violated" for check in checks):
+        return Result(run.key, checks, None), table
+    return Result(run.key, checks, _numbers(world, table)), table
+
+
+def _sorted(world: World) -> Table:
+    """Operations by due time: an order that says nothing about who was answered first."""
+    import numpy as np
+
+    table = world.operations.table()
+    order = np.lexsort((column(table, "sequence"), column(table, "client"), column(table, "due_ns")))
+    ordered: Table = table[order]
+    return ordered
+
+
+def _linearizable(table: Table) -> Check:
+    """The clients' history, key by key, as registers that begin empty."""
+    history = History()
+    names = ("client", "key", "kind", "value", "result", "sent_ns", "answered_ns")
+    for client, key, kind, value, result, sent, answered in zip(
+        *(column(table, name).tolist() for name in names), strict=True
+    ):
+        history.append(
+            client, key, KINDS[kind], value, None if result == NEVER else result, sent,
+            None if answered == NEVER else answered,
+        )  # fmt: skip
+    verdict = history.check()
+    detail = verdict.detail or f"operations on {verdict.keys} keys"
+    return Check(LINEARIZABILITY, verdict.verdict, verdict.checked, detail)
+
+
+def _answered(table: Table, settings: Settings) -> Check:
+    """Not a guarantee: but where operations have no answer, the latencies are those of the lucky ones."""
+    missing = int((column(table, "answered_ns") == NEVER).sum())
+    if not missing:
+        return Check(ANSWERED, "holds", len(table), f"operations, all within {settings.drain_s:g} s of the last one")
+    detail = f"{missing} of {len(table)} operations had no answer {settings.drain_s:g} s after the last one was due"
+    return Check(ANSWERED, "not decided", len(table), detail)
+
+
+def _numbers(world: World, table: Table) -> Numbers:
+    window = window_of(world.settings)
+    seen = measured(table, window)
+    ops = throughput(table, window)
+    facts: dict[str, Any] = dict(sorted(world.facts.items()))
+    return Numbers(
+        commits=round(ops * window.seconds),
+        throughput_ops=ops,
+        commit=summarise(latencies_ns(seen, "commit")),
+        execute=summarise(latencies_ns(seen, "execute")),
+        fast_share=fast_share(seen),
+        usage=world.usage(),
+        facts=facts,
+        elections=world.elections,
+    )

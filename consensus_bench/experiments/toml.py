@@ -1,0 +1,41 @@
+"""Writes the TOML that scenarios need: scalars, lists of scalars, tables of those (Python reads TOML only)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_toml(data: Mapping[str, Any]) -> str:
+    """``data`` as a TOML document: plain keys first, then tables, in the order of ``data``."""
+    lines: list[str] = []
+    _write(lines, (), data)
+    return "\n".join(lines) + "\n"
+
+
+def _write(lines: list[str], path: tuple[str, ...], table: Mapping[str, Any]) -> None:
+    lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, Mapping)]
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            inner = (*path, key)
+            if any(not isinstance(v, Mapping) for v in value.values()):
+                lines += ["", f"[{'.'.join(map(_key, inner))}]"]
+            _write(lines, inner, value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value)  # a JSON string is a TOML basic string
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    raise TypeError(f"TOML has no {type(value).__name__}")
