@@ -30,7 +30,8 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
         write_report(outcome.folder)
     except Interrupted as stop:
         click.echo(
-            f"interrupted: {stop}; the same command goes on from there, `consensus-bench report {stop.folder}` shows them",
+            f"interrupted: {stop}; the same command goes on from there; "
+            f"`consensus-bench report {stop.folder}` shows what there is",
             err=True,
         )
         return 130
