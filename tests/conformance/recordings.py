@@ -14,6 +14,7 @@ from consensus_bench.exploration import Faults, Load, Observer, Scheduler
 EXAMPLE = f"{Path(__file__).parents[2] / 'docs' / 'examples' / 'fixed_primary.py'}:FixedPrimary"
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "epaxos": [{}, {"rules": "sosp13"}, {"rules": "sosp13", "toq": True}, {"thrifty": True}],
+    "multi-paxos": [{}, {"batch_size": 4, "batch_ms": 5.0, "window": 6}],
 }
 """Settings under which a protocol is another one."""
 SUBJECTS = [(name, settings) for name in [*protocol_names(), EXAMPLE] for settings in VARIANTS.get(name, [{}])]

@@ -174,9 +174,9 @@ def test_every_durable_prefix_can_be_recovered_from(spec: str, settings: dict[st
 def test_a_cluster_goes_on_with_a_replica_recovered_from_any_prefix(spec: str, settings: dict[str, Any]) -> None:
     """The run is repeated up to a step, one replica dies there with each possible prefix of what it was writing, comes
     back, and the verifier compares everything that follows with everything that had been visible."""
-    slow_disk = msgspec.structs.replace(CALM, sync=0.02, request=0.08)
+    slow_disk = msgspec.structs.replace(CALM, sync=0.0, request=0.08)
     unwritten = 0
-    for moment in range(20, 260, 24):
+    for moment in range(16, 400, 16):
         for victim in range(3):
             survive = 0
             while True:
@@ -192,7 +192,7 @@ def test_a_cluster_goes_on_with_a_replica_recovered_from_any_prefix(spec: str, s
                 run.settle()
                 run.check()
                 survive += 1
-    assert unwritten > 5
+    assert unwritten > 10
 
 
 def includes(after: Any, before: Any) -> bool:

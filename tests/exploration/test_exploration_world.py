@@ -107,10 +107,19 @@ def puppets() -> Puppets:
 
 
 def test_a_send_waits_for_the_writes_of_its_own_handler(puppets: Puppets) -> None:
-    puppets.do(0, ("send", 1, Said(1)), ("persist", "a", 1))
+    puppets.do(0, ("persist", "a", 1), ("send", 1, Said(1)))
     assert puppets.under_way() == []
     puppets.world.sync(0, 1)
     assert puppets.under_way() == [(0, 1, 1)]
+
+
+def test_a_send_before_the_first_write_does_not_wait_for_it(puppets: Puppets) -> None:
+    """Program order: the protocol must write first, or the scheduler shows what happens."""
+    puppets.do(0, ("send", 1, Said(1)), ("persist", "a", 1), ("send", 1, Said(2)))
+    assert puppets.under_way() == [(0, 1, 1)]
+    puppets.do(0, ("send", 1, Said(3)), ("persist", "b", 1))
+    puppets.world.sync(0, 1)
+    assert puppets.under_way() == [(0, 1, 1), (0, 1, 2), (0, 1, 3)]
 
 
 def test_a_send_without_a_write_waits_for_every_earlier_write(puppets: Puppets) -> None:
