@@ -46,6 +46,14 @@ def contains(dependencies: Dependencies, instance: InstanceId) -> bool:
     return instance[1] <= dependencies[instance[0]]
 
 
+def without(dependencies: Dependencies, instance: InstanceId) -> Dependencies:
+    """The set without ``instance``, where that is its row's last (else it stays, and counts for nothing)."""
+    row, number = instance
+    if dependencies[row] != number:
+        return dependencies
+    return (*dependencies[:row], number - 1, *dependencies[row + 1 :])
+
+
 class ConflictIndex(State):
     """The latest known instance of each row by key: its last write and its last access. Grows with the keys only.
 

@@ -42,7 +42,7 @@ from math import ceil
 from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import Ballot, Cluster, Command, Context, Entry, Message, TimerName, View, interferes, ns
-from protocols.dependency_graph import ConflictIndex, Dependencies, InstanceId, union
+from protocols.dependency_graph import ConflictIndex, Dependencies, InstanceId, union, without
 from protocols.epaxos_messages import (
     ACCEPTED,
     INITIAL,
@@ -262,7 +262,7 @@ class EPaxos(EPaxosRecovery):
     def _pre_accept_known(self, ctx: Context, source: int, message: PreAccept, instance: Instance) -> None:
         """An instance that was heard of before, by recovery or at a lower ballot."""
         command = message.command
-        deps = union(message.deps, self.index.conflicts(command))
+        deps = union(message.deps, without(self.index.conflicts(command), message.instance))
         seq = 0 if self.star else max(message.seq, self.index.next_sequence(command))
         self._vote(instance, PREACCEPTED, message.ballot, deps, seq)
         instance.noop = False
@@ -342,7 +342,7 @@ class EPaxos(EPaxosRecovery):
         instance = self._instance(instance_id)
         assert instance.ballot == ballot, f"{instance_id}: begins again at {ballot}, has joined {instance.ballot}"
         proposal = PreAccept(instance_id, ballot, command, deps, seq, 0, 0)
-        known = self.index.conflicts(command)
+        known = without(self.index.conflicts(command), instance_id)
         deps, seq = union(deps, known), max(seq, self.index.next_sequence(command))
         self._vote(instance, PREACCEPTED, ballot, deps, seq)
         instance.noop = False

@@ -249,10 +249,12 @@ class EPaxosRecovery(Replica):
         if instance_id[0] in recovery.members:  # the leader has joined this ballot: it did not commit, and never will
             self._conclude_noop(ctx, instance_id)
             return
+        replies = [recovery.replies[member] for member in recovery.members]
+        highest = max(reply.accepted for reply in replies)
         unchanged = [
             reply
-            for member in recovery.members
-            if (reply := recovery.replies[member]).phase == PREACCEPTED and reply.deps == reply.initial_deps
+            for reply in replies
+            if reply.accepted == highest and reply.phase == PREACCEPTED and reply.deps == reply.initial_deps
         ]
         recovery.votes = len(unchanged)
         if self._may_have_committed(recovery):
