@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 GAPS_PX: Final = (1, 5, 10, 16, 24, 34, 46, 60, 76, 94, 114, 136, 160)
 """Distances tried between a marker and its label."""
 DIRECTIONS: Final = 36
-KEPT: Final = 240
+KEPT: Final = 200
 """Candidates per label, the cheapest by themselves."""
 SWEEPS: Final = 10
-ORDERS: Final = 8
+ORDERS: Final = 4
 FORBIDDEN: Final = 1e6
 CROSSING: Final = 1e3
 COVERED_LINE: Final = 3.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from itertools import combinations, pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.labels import Surroundings, place_labels
@@ -46,10 +47,8 @@ def heat_map(axes: Axes, topology: Topology) -> None:
     axes.set_xticks(range(count), topology.sites, rotation=0 if level else 90)
     axes.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=font)
     axes.spines[:].set_visible(False)
-    axes.set(xlabel="to", ylabel="from")
-    axes.xaxis.set_label_position("top")
     bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.025, 1)))
-    bar.set_label(f"round trip, ms{_statistic(topology)}")
+    bar.set_label(f"round trip from row to column, ms{_statistic(topology)}")
     if cell_points * CELL_FONT >= 4:
         _write_cells(axes, topology, min(cell_points * CELL_FONT, 12))
 
@@ -246,21 +245,29 @@ def _draw_labels(axes: Axes, places: dict[str, Location], lines: Any) -> None:
         )
 
 
-def write_topology_figures(topology: Topology, folder: Path, leader: str | None = None) -> list[Path]:
-    """``heat-map`` and, where places are known, ``world-map`` as PNG and SVG in ``folder``; the paths."""
+def write_topology_figures(
+    topology: Topology,
+    folder: Path,
+    *,
+    sites: Sequence[str] | None = None,
+    client_sites: Sequence[str] = (),
+    leader: str | None = None,
+) -> list[Path]:
+    """``heat-map`` and, where places are known, ``world-map`` as PNG and SVG in ``folder``; the paths. ``sites`` hold
+    replicas (default: all)."""
     from matplotlib.figure import Figure
 
     count, longest = len(topology.sites), max(map(len, topology.sites))
-    cell, margin = max(0.29, min(0.9, 5 / count)), 0.55 + 0.085 * longest  # inches
-    above = 0.9 if _fits_level(topology, 72 * cell) else margin + 0.45
-    width, height = margin + count * cell + 1.0, above + count * cell + 0.35
+    cell, margin = max(0.29, min(0.9, 5 / count)), 0.3 + 0.085 * longest  # inches
+    above = 0.75 if _fits_level(topology, 72 * cell) else margin + 0.15
+    width, height = margin + 1.045 * count * cell + 0.75, above + count * cell + 0.35
     heat = Figure(figsize=(width, height), dpi=100)
     heat_map(heat.add_axes((margin / width, 0.35 / height, count * cell / width, count * cell / height)), topology)
     _caption(heat, topology)
     paths = _save(heat, folder / "heat-map")
     if any(location is not None for location in topology.locations):
         world = Figure(figsize=(12, 5.15), dpi=100)
-        world_map(world.add_axes((0.01, 0.055, 0.98, 0.885)), topology, leader=leader)
+        world_map(world.add_axes((0.01, 0.055, 0.98, 0.885)), topology, sites, client_sites, leader)
         _caption(world, topology)
         paths += _save(world, folder / "world-map")
     return paths
@@ -270,7 +277,9 @@ def _caption(figure: Figure, topology: Topology) -> None:
     figure.suptitle(
         f"{topology.name}: round trips between {len(topology.sites)} sites", fontsize=12, fontweight="bold", y=0.99
     )
-    figure.text(0.01, 0.012, f"{topology.source} ({topology.date})", fontsize=6.5, color="#555555")
+    width = int(figure.get_figwidth() * 72 / (6.5 * 0.52))  # a character is about half as wide as high
+    text = fill(f"{topology.source} ({topology.date})", width)
+    figure.text(0.01, 0.008, text, fontsize=6.5, color="#555555", va="bottom")
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:

@@ -11,3 +11,5 @@ from consensus_bench.topology.loading import shipped_folder as shipped_folder
 from consensus_bench.topology.loading import topology_names as topology_names
 from consensus_bench.topology.matrix import Location as Location
 from consensus_bench.topology.matrix import Topology as Topology
+from consensus_bench.topology.summary import Summary as Summary
+from consensus_bench.topology.summary import summarise as summarise
