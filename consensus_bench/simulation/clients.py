@@ -49,7 +49,7 @@ class Client:
 
     def oldest_open(self) -> int:
         """The lowest sequence number that has no answer yet."""
-        return min(self.pending, default=self.sequence + 1)
+        return next(iter(self.pending), self.sequence + 1)  # in the order of issue
 
 
 class Site:

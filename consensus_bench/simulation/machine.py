@@ -53,9 +53,9 @@ class Machine:
     """A server that runs ``replica``, from crash to crash."""
 
     __slots__ = (
-        "_deferred", "_path", "_results", "answer_links", "disk", "execute_ns", "handlers", "life", "links",
-        "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed", "timer_stream",
-        "timers", "world",
+        "_deferred", "_most_results", "_path", "_results", "answer_links", "disk", "execute_ns", "handlers", "life",
+        "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed",
+        "timer_stream", "timers", "world",
     )  # fmt: skip
 
     def __init__(self, world: World, me: int, replica: Replica, disk: Disk, timer_stream: Random) -> None:
@@ -74,6 +74,7 @@ class Machine:
         self.life = Life(me)
         self.timers: dict[Any, _Timer] = {}
         self._results: dict[int, dict[int, int]] = {}
+        self._most_results: dict[int, int] = {}
         self._deferred: deque[tuple[int, Effect]] = deque()
         self.tell_committed: Callable[[int, Any, Command], None] = world.verifier.committed
         self.tell_executed: Callable[[int, Command], None] = world.verifier.executed
@@ -133,11 +134,13 @@ class Machine:
         results = self._results.get(command.client)
         if results is None:
             results = self._results[command.client] = {}
+            self._most_results[command.client] = 64
         results[command.sequence] = result
-        if len(results) >= 64:
+        if len(results) >= self._most_results[command.client]:
             oldest = self.world.oldest_open(command.client)
             for sequence in [s for s in results if s < oldest]:
                 del results[sequence]
+            self._most_results[command.client] = max(64, 2 * len(results))
 
     def recall(self, command: Command) -> int | None:
         """The result of an earlier execution of ``command``."""
