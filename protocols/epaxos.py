@@ -659,15 +659,14 @@ class EPaxos(EPaxosRecovery):
 
     def _open_own(self, ctx: Context, instance_id: InstanceId, message: PreAccept) -> None:
         """The leader's own reply, which must be equal too: the others' were computed without it."""
+        command = message.command
+        seq = self.index.next_sequence(command)
+        deps = union(message.deps, self.index.add(command, *instance_id))
         leading = self.leading.get(instance_id)
         if leading is None or leading.ballot != message.ballot or leading.voters >> self.me & 1:
-            return
+            return  # it is being recovered, or decided; our later commands depend on it all the same
         instance = self._instance(instance_id)
-        command = message.command
-        deps = union(message.deps, self.index.conflicts(command))
-        seq = self.index.next_sequence(command)
         self._vote(instance, PREACCEPTED, message.ballot, deps, seq)
-        self.index.add(command, *instance_id)
         self.index.raise_sequence(command, seq)
         ctx.persist(instance_id, instance.record())
         self._count_pre_accepted(ctx, self.me, leading, deps, seq)
