@@ -1,0 +1,493 @@
+"""Raft: a leader per term appends entries to its log, the others make theirs equal to it.
+
+Ongaro, Ousterhout: In Search of an Understandable Consensus Algorithm (USENIX ATC 2014), cited by section or figure.
+Ongaro: Consensus: Bridging Theory and Practice (Stanford, 2014), cited as "thesis".
+
+    here                  in the paper (Figure 2)
+    current_term, voted_for, log                      persistent state: on disk as "vote" and under each index
+    commit_index          commitIndex; lastApplied is always the same
+    match_index           matchIndex[], our own included: how far our own disk is
+    next_index            nextIndex[], for followers that have not been sent the whole log; the others are "in step"
+    probing               followers whose nextIndex is a guess: one AppendEntries at a time until they agree
+    Appended, Conflict, Refused                       the results of AppendEntries: true; false; false, a newer term
+
+The way of a command, in one round trip: the leader appends it and sends it to all who are in step at once; each
+follower makes it durable and acknowledges; so does the leader's own disk, with a message to itself (thesis section
+10.2.1). When a majority has it, it is committed, executed and answered. The next AppendEntries tells the followers.
+
+What waits for the disk: RequestVote (for the term and the own vote), Vote, Appended. The others vouch for nothing on
+this disk and leave at once:
+
+- AppendEntries: its term is durable since RequestVote, and whoever crashes with entries that only others have can never
+  lead that term again, so no index gets two entries of one term. Its ``commit_index`` says that a majority's disks hold
+  the entries up to there, which is true whether the leader's is among them or not.
+- PreVote and its reply promise nothing. Conflict, Refused and the reply's term only make others ask again or take up a
+  newer term, which nobody needs a reason for. Forward carries a request.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from consensus_bench.contract import NOOP, Cluster, Command, Context, Entry, Message, TimerName, View, ns
+from protocols.raft_election import LEADER, RaftElection
+from protocols.raft_log import LogEntry
+from protocols.raft_messages import (
+    Appended,
+    AppendEntries,
+    Conflict,
+    Forward,
+    PreVote,
+    PreVoteReply,
+    RaftOptions,
+    Refused,
+    RequestVote,
+    Vote,
+)
+from protocols.sessions import Sessions
+
+CHUNK: Final = 256
+"""Entries in one AppendEntries to a follower that is behind, at most (a batch may be larger)."""
+
+
+class Raft(RaftElection):
+    """One server."""
+
+    __slots__ = (
+        "ahead", "batch_ns", "chunk", "commit_index", "floor", "heard", "heartbeat_ns", "horizon", "in_step",
+        "last_at_heartbeat", "last_at_retry", "match_at_retry", "match_index", "next_index", "pending", "probing",
+        "queue", "retry_ns", "sessions",
+    )  # fmt: skip
+    constants: ClassVar[tuple[str, ...]] = ("batch_ns", "chunk", "heartbeat_ns", "retry_ns")
+    name = "raft"
+    options_type = RaftOptions
+    messages: ClassVar[tuple[type[Message], ...]] = (
+        Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
+    )  # fmt: skip
+    durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
+
+    def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.heartbeat_ns, self.retry_ns = ns(options.heartbeat_ms), ns(options.retry_ms)
+        self.batch_ns = ns(options.batch_ms) if options.batch_size > 1 else 0
+        self.chunk = max(CHUNK, options.batch_size)
+        self.commit_index = 0
+        self.sessions = Sessions()
+        self.queue: list[Command] = []
+        """Requests that wait for a leader, or for a batch to fill up."""
+        self.pending: set[tuple[int, int]] = set()
+        """(client, sequence) of what this leader has in its log or batch and not executed: a retry is not appended."""
+        self._clear_leader_state()
+
+    def _clear_leader_state(self) -> None:
+        """What only a leader has, new with each term that it leads (Figure 2)."""
+        self.match_index = [0] * self.cluster.size
+        self.next_index: dict[int, int] = {}
+        self.probing: set[int] = set()
+        self.in_step: tuple[int, ...] = ()
+        self.horizon = 0
+        """Up to this index no window of a follower in step can close."""
+        self.floor = 0
+        """No match up to this index can commit anything more: see ``_first_countable``."""
+        self.ahead = 0
+        """How many match indexes are above ``floor``: only when they are a majority, a median has to be found."""
+        self.heard = 0
+        """Who has answered since the last "quorum" timer, as a bit mask."""
+        self.last_at_heartbeat = self.last_at_retry = 0
+        self.match_at_retry = self.match_index[:]
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def on_start(self, ctx: Context) -> None:
+        """Follow, unless chosen to lead first. (No pre-vote then: nobody leads who could be disturbed.)"""
+        if self.cluster.first_leader == self.me:
+            self._campaign(ctx)
+        else:
+            ctx.set_timer("election", *self.election_ns)
+
+    def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        """The persistent state is back; what is committed is learnt from the next leader."""
+        self.current_term, self.voted_for = disk.get("vote", (0, None))
+        for index in sorted(key for key in disk if isinstance(key, int)):
+            assert index == self.log.last_index + 1, f"entry {index} on disk follows {self.log.last_index}"
+            self.log.entries.append(disk[index])
+        ctx.set_timer("election", *self.election_ns)
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        """Append it, pass it on to the leader, or keep it until there is one."""
+        if self.role == LEADER:
+            if self._is_new(ctx, command):
+                if self.batch_ns:
+                    self._batch(ctx, command)
+                else:
+                    self._append(ctx, (LogEntry(self.current_term, command),))
+        elif self.sessions.executed(command):
+            ctx.answer(command)
+        elif self.leader is not None:
+            ctx.send_unsynced(self.leader, Forward(command))
+        elif len(self.queue) < self.options.queue_limit:
+            self.queue.append(command)
+
+    def on_forward(self, ctx: Context, source: int, message: Forward) -> None:
+        """A request by way of another replica. It cannot go in circles: a replica of term t passes it to the leader of
+        t, whose term is t, and then it leads t or nobody there, or is higher."""
+        self.on_request(ctx, message.command)
+
+    def _is_new(self, ctx: Context, command: Command) -> bool:
+        """Whether the leader must append ``command``: it was not executed (or is answered again, thesis section 6.3),
+        nor is it in the log already."""
+        request = (command.client, command.sequence)
+        if request in self.pending:
+            return False
+        if self.sessions.executed(command):
+            ctx.answer(command)
+            return False
+        self.pending.add(request)
+        return True
+
+    def _batch(self, ctx: Context, command: Command) -> None:
+        self.queue.append(command)
+        if len(self.queue) >= self.options.batch_size:
+            ctx.cancel_timer("batch")
+            self._append_queue(ctx)
+        elif len(self.queue) == 1:
+            ctx.set_timer("batch", self.batch_ns)
+
+    def _append_queue(self, ctx: Context) -> None:
+        term = self.current_term
+        entries = tuple([LogEntry(term, command) for command in self.queue])
+        self.queue.clear()
+        self._append(ctx, entries)
+
+    def _serve_queue(self, ctx: Context) -> None:
+        """There is a leader for the requests that were kept."""
+        waiting, self.queue = self.queue, []
+        for command in waiting:
+            self.on_request(ctx, command)
+
+    # --- leading and following (section 5.2) --------------------------------------------------------------------------
+
+    def _lead(self, ctx: Context) -> None:
+        """Begin the term with a no-op, without which earlier terms' entries could not be committed (section 8), and
+        with the requests that waited. The first AppendEntries to each follower is a probe."""
+        log = self.log
+        self.role = LEADER
+        self.leader = self.me
+        self.votes = 0
+        self._clear_leader_state()
+        ctx.note("elected")
+        ctx.cancel_timer("election")
+        ctx.set_timer("heartbeat", self.heartbeat_ns)
+        ctx.set_timer("retry", self.retry_ns)
+        if self.options.check_quorum:
+            ctx.set_timer("quorum", self.election_ns[0])
+        uncommitted = log.slice(self.commit_index + 1, log.last_index - self.commit_index)
+        self.pending = {(e.command.client, e.command.sequence) for e in uncommitted if e.command.kind != "noop"}
+        self.floor = self._first_countable() - 1
+        next_index = log.last_index + 1
+        self.next_index = dict.fromkeys(self.others, next_index)
+        self.queue = [*self._first_commands(), *[command for command in self.queue if self._is_new(ctx, command)]]
+        self._append_queue(ctx)
+        self.last_at_heartbeat = self.last_at_retry = log.last_index
+        for follower in self.others:
+            self._probe(ctx, follower, next_index)
+
+    def _first_commands(self) -> tuple[Command, ...]:
+        return (NOOP,)
+
+    def _first_countable(self) -> int:
+        """Section 5.4.2, Figure 8: an entry of an earlier term may still be overwritten though a majority holds it, so
+        replicas are counted only for entries of the current term; what stands before such an entry is committed with
+        it. The first of them is the one appended next."""
+        return self.log.last_index + 1
+
+    def _follow(self, ctx: Context, term: int, leader: int) -> None:
+        if term > self.current_term:
+            self._enter_term(ctx, term)
+        assert self.role != LEADER, f"replicas {self.me} and {leader} lead term {term}"
+        self._step_down(ctx)
+        self.leader = leader
+        self._serve_queue(ctx)
+
+    def _stop_leading(self, ctx: Context) -> None:
+        for timer in ("heartbeat", "retry", "quorum", "batch"):
+            ctx.cancel_timer(timer)
+        self._clear_leader_state()
+
+    # --- log replication: followers (section 5.3) ---------------------------------------------------------------------
+
+    def on_append_entries(self, ctx: Context, source: int, message: AppendEntries) -> None:
+        """Make the log agree with the leader's up to the last entry of the message, acknowledge it when it is on disk,
+        and see what is committed."""
+        if source != self.leader or message.term != self.current_term:
+            if self._is_outdated(message.term):
+                ctx.send_unsynced(source, Refused(self.current_term))
+                return
+            self._follow(ctx, message.term, source)
+        self.heard_ns = ctx.clock_ns
+        ctx.set_timer("election", *self.election_ns)
+        log, previous, new = self.log, message.previous_index, message.entries
+        held = log.entries
+        if new and held and previous == log.base_index + len(held) and message.previous_term == held[-1].term:
+            self._store(ctx, previous + 1, new)  # the usual case: just what comes next
+        elif self._agrees(previous, message.previous_term):
+            self._merge(ctx, previous, new)
+        else:
+            hint = log.last_of_term(previous, message.previous_term)
+            ctx.send_unsynced(source, Conflict(message.term, previous, hint, log.term(hint)))
+            return
+        self._acknowledge(ctx, source, previous + len(new))
+        if message.commit_index > self.commit_index:
+            self._commit(ctx, min(message.commit_index, self._last_new(message)))
+
+    def _is_outdated(self, term: int) -> bool:
+        return term < self.current_term
+
+    def _agrees(self, index: int, term: int) -> bool:
+        """The consistency check: by the Log Matching Property all entries up to ``index`` are the leader's then."""
+        return self.log.holds(index, term)
+
+    def _merge(self, ctx: Context, previous: int, entries: Sequence[LogEntry]) -> None:
+        """Add what is not here, after removing what conflicts."""
+        known = self._already_held(previous, entries)
+        if known < len(entries):
+            first = previous + 1 + known
+            if first <= self.log.last_index:
+                self._truncate(ctx, first)
+            self._store(ctx, first, entries[known:])
+
+    def _already_held(self, previous: int, entries: Sequence[LogEntry]) -> int:
+        """How many of ``entries`` are in the log. The message may be an old one that holds less than the log does: only
+        an entry of another term at the same index is a conflict (Figure 2)."""
+        for known, entry in enumerate(entries):
+            if not self.log.holds(previous + 1 + known, entry.term):
+                return known
+        return len(entries)
+
+    def _truncate(self, ctx: Context, first: int) -> None:
+        """Remove the entry at ``first`` and all that follow, in one record with what replaces them. Commands that came
+        through us when we led are proposed again, to the leader."""
+        assert first > self.commit_index, f"entry {first} is overwritten, but {self.commit_index} are committed"
+        for index, entry in enumerate(self.log.truncate(first), first):
+            self._forget(ctx, index)
+            request = (entry.command.client, entry.command.sequence)
+            if request in self.pending and self.leader is not None:
+                self.pending.remove(request)
+                ctx.send_unsynced(self.leader, Forward(entry.command))
+
+    def _forget(self, ctx: Context, index: int) -> None:
+        ctx.forget(index)
+
+    def _store(self, ctx: Context, first: int, entries: Sequence[LogEntry]) -> None:
+        append, persist = self.log.entries.append, ctx.persist
+        for entry in entries:
+            append(entry)
+            persist(first, entry)
+            first += 1
+
+    def _acknowledge(self, ctx: Context, leader: int, match_index: int) -> None:
+        ctx.send(leader, Appended(self.current_term, match_index))
+
+    def _last_new(self, message: AppendEntries) -> int:
+        """Up to here the log is known to be the leader's. What stands beyond may be something else, of which the
+        leader's commit index says nothing (Figure 2)."""
+        return message.previous_index + len(message.entries)
+
+    # --- log replication: leader --------------------------------------------------------------------------------------
+
+    def _append(self, ctx: Context, entries: tuple[LogEntry, ...]) -> None:
+        """Append to our log and send at once what the windows allow; our own disk answers like a follower."""
+        log = self.log
+        previous_index, previous_term = log.last_index, log.last_term
+        last = previous_index + len(entries)
+        self._store(ctx, previous_index + 1, entries)
+        if last > self.horizon:
+            self._close_windows(previous_index, last)
+        if self.in_step:
+            message = AppendEntries(self.current_term, previous_index, previous_term, entries, self.commit_index)
+            ctx.broadcast_unsynced(self.in_step, message)
+        if self.next_index:
+            for follower in self.others:
+                if follower in self.next_index and follower not in self.probing:
+                    self._feed(ctx, follower)
+        self._count_own(ctx, last)
+
+    def _count_own(self, ctx: Context, last: int) -> None:
+        """The leader counts itself when its own disk has the entries (thesis section 10.2.1)."""
+        ctx.send(self.me, Appended(self.current_term, last))
+
+    def on_appended(self, ctx: Context, source: int, message: Appended) -> None:
+        """The source's disk holds our log up to ``match_index``: perhaps that makes a majority."""
+        if message.term != self.current_term or self.role != LEADER:
+            return
+        self.heard |= 1 << source
+        match_index, index = self.match_index, message.match_index
+        before = match_index[source]
+        if index <= before:
+            return
+        match_index[source] = index
+        if before <= self.floor < index:
+            self.ahead += 1
+            if self.ahead >= self.majority:
+                self._advance_commit_index(ctx)
+        if self.next_index and source in self.next_index:
+            if source in self.probing:
+                self.probing.remove(source)
+                self.next_index[source] = index + 1
+            self._feed(ctx, source)
+
+    def _advance_commit_index(self, ctx: Context) -> None:
+        """The highest index that a majority has is committed."""
+        ordered = sorted(self.match_index)
+        index = ordered[-self.majority]
+        self.floor = index
+        self.ahead = len(ordered) - bisect_right(ordered, index)
+        self._commit(ctx, index)
+
+    def _commit(self, ctx: Context, index: int) -> None:
+        """All entries up to ``index`` are committed: execute them in order. The leader answers."""
+        log, pending, leading = self.log, self.pending, self.role == LEADER
+        base, entries = log.base_index + 1, log.entries
+        for number in range(self.commit_index + 1, index + 1):
+            command = entries[number - base].command
+            ctx.commit(number, command)
+            if command.kind == "noop":
+                continue
+            self._execute(ctx, command)
+            if pending:
+                pending.discard((command.client, command.sequence))
+            if leading:
+                ctx.answer(command)
+        self.commit_index = max(self.commit_index, index)
+
+    def _execute(self, ctx: Context, command: Command) -> None:
+        """Once, however many entries hold the command (thesis section 6.3)."""
+        if self.sessions.add(command):
+            ctx.execute(command)
+
+    def on_conflict(self, ctx: Context, source: int, message: Conflict) -> None:
+        """Try again further back (section 5.3), a whole term at a time. Between the hint and the rejected index the
+        follower has nothing, or terms above all of ours there; up to the hint, it has none above the hint's. So the
+        last place where the logs may agree is our last entry up to the hint whose term is not above the hint's."""
+        if message.term != self.current_term or self.role != LEADER:
+            return
+        self.heard |= 1 << source
+        rejected, match = message.previous_index, self.match_index[source]
+        if rejected <= match or (source in self.probing and rejected != self.next_index[source] - 1):
+            return  # an answer to something older than what we know or have asked since
+        agreeing = min(self.log.last_of_term(message.hint_index, message.hint_term), rejected - 1)
+        self._probe(ctx, source, max(agreeing, match) + 1)
+
+    def _probe(self, ctx: Context, follower: int, next_index: int) -> None:
+        """Send from ``next_index`` on, and nothing more until the follower answers or a retry is due."""
+        self.probing.add(follower)
+        self._fall_behind({follower: next_index})
+        self._send_entries(ctx, follower, next_index, self.options.window)
+
+    def _feed(self, ctx: Context, follower: int) -> None:
+        """Send what the window of a follower that is behind allows. If that is everything, it is in step."""
+        match, next_index, last = self.match_index[follower], self.next_index[follower], self.log.last_index
+        end = match + self.options.window
+        while next_index <= min(last, end):
+            next_index += self._send_entries(ctx, follower, next_index, end + 1 - next_index)
+        self.next_index[follower] = next_index
+        if next_index > last:
+            del self.next_index[follower]
+            self.in_step = tuple(r for r in self.others if r not in self.next_index)
+            self.horizon = min(self.horizon, end) if len(self.in_step) > 1 else end
+
+    def _send_entries(self, ctx: Context, to: int, first: int, most: int) -> int:
+        """One AppendEntries that begins at ``first``; returns how many entries it holds."""
+        previous, entries = first - 1, self.log.slice(first, min(most, self.chunk))
+        message = AppendEntries(self.current_term, previous, self.log.term(previous), entries, self.commit_index)
+        ctx.send_unsynced(to, message)
+        return len(entries)
+
+    def _close_windows(self, previous: int, last: int) -> None:
+        """Entries up to ``last`` are about to be sent to all in step: not to those whose window they do not fit."""
+        match, window = self.match_index, self.options.window
+        self._fall_behind({r: previous + 1 for r in self.in_step if last - match[r] > window})
+        self.horizon = min([match[r] for r in self.in_step], default=last) + window
+
+    def _fall_behind(self, next_index: dict[int, int]) -> None:
+        self.next_index.update(next_index)
+        self.in_step = tuple(r for r in self.others if r not in self.next_index)
+
+    # --- timers -------------------------------------------------------------------------------------------------------
+
+    def on_timer(self, ctx: Context, name: TimerName) -> None:
+        """Nobody leads; or, of a leader: time for a heartbeat, to send again, to count who answers, for the batch."""
+        if name == "election":
+            self._time_out(ctx)
+        elif name == "heartbeat":
+            self._send_heartbeats(ctx)
+            ctx.set_timer("heartbeat", self.heartbeat_ns)
+        elif name == "retry":
+            self._retry(ctx)
+            ctx.set_timer("retry", self.retry_ns)
+        elif name == "quorum":
+            ctx.set_timer("quorum", self.election_ns[0])
+            self._check_quorum(ctx)
+        elif name == "batch":
+            self._append_queue(ctx)
+
+    def _send_heartbeats(self, ctx: Context) -> None:
+        """To all who were not just sent entries. What a follower has acknowledged is what it must agree with, so that a
+        heartbeat is never the one to be refused, and tells of all that can be committed there."""
+        last = self.log.last_index
+        for follower in self.others:
+            if last == self.last_at_heartbeat or follower in self.next_index:
+                self._send_entries(ctx, follower, self.match_index[follower] + 1, 0)
+        self.last_at_heartbeat = last
+
+    def _retry(self, ctx: Context) -> None:
+        """To whom nothing new was acknowledged since the last time, though there was something to acknowledge."""
+        match = self.match_index
+        for follower in self.others:
+            if match[follower] == self.match_at_retry[follower] and match[follower] < self.last_at_retry:
+                guess = self.next_index[follower] if follower in self.probing else match[follower] + 1
+                self._probe(ctx, follower, guess)
+        self.match_at_retry = match[:]
+        self.last_at_retry = self.log.last_index
+
+    def _check_quorum(self, ctx: Context) -> None:
+        """A leader whom no majority has answered for an election time-out may have been replaced, and keeps its clients
+        from the new one: it steps down (thesis section 6.2)."""
+        answering = self.heard | 1 << self.me
+        self.heard = 0
+        if answering.bit_count() < self.majority:
+            self._step_down(ctx)
+
+    # --- looking at it ------------------------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """Executed up to ``commit_index``; above, only accepted."""
+        entries: dict[Any, Entry] = {}
+        for index, entry in enumerate(self.log.entries, self.log.base_index + 1):
+            status = "executed" if index <= self.commit_index else "accepted"
+            entries[index] = Entry(status, entry.command, (entry.term, 0))
+        return View(entries, (self.current_term, 0), self.leader)
+
+    def check(self) -> None:
+        """Local invariants."""
+        log, last = self.log, self.log.last_index
+        terms = [entry.term for entry in log.entries]
+        assert terms == sorted(terms), f"terms decrease along the log: {terms}"
+        assert log.last_term <= self.current_term, f"an entry of term {log.last_term} in term {self.current_term}"
+        assert self.commit_index <= last, f"{self.commit_index} are committed, but the log ends at {last}"
+        assert (self.leader == self.me) == (self.role == LEADER), f"a {self.role} takes {self.leader} for the leader"
+        behind = self.next_index
+        if self.role != LEADER:
+            assert not (behind or self.probing or self.in_step), f"a {self.role} has followers"
+            return
+        assert self.in_step == tuple(r for r in self.others if r not in behind), f"{self.in_step} and {behind}"
+        assert self.probing <= behind.keys(), f"probing {self.probing}, behind are {behind}"
+        assert max(self.match_index) <= last, f"match {self.match_index}, but the log ends at {last}"
+        assert all(self.match_index[r] < index <= last + 1 for r, index in behind.items()), f"next {behind}"
+        assert all(last - self.match_index[r] <= self.options.window for r in self.in_step), "a window is exceeded"
+        above = sum(match > self.floor for match in self.match_index)
+        assert above == self.ahead < self.majority, f"{above} above {self.floor}, {self.ahead} counted"

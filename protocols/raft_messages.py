@@ -1,0 +1,108 @@
+"""What Raft servers say to each other, and the options of the protocol."""
+
+from __future__ import annotations
+
+from consensus_bench.contract import Command, ConfigError, Message, Options
+from protocols.raft_log import LogEntry
+
+
+class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of Raft. The first two are no part of the basic protocol; each needs the other, because without PreVote a
+    replica that was cut off deposes a healthy leader on its return, and without CheckQuorum a leader that reaches one
+    follower can keep that one from voting for a leader that would reach a majority."""
+
+    pre_vote: bool = True
+    """Ask, before a term is begun, whether a majority would vote for it (thesis section 9.6). One more round trip per
+    election; the first election of all, by ``first_leader``, does without."""
+    check_quorum: bool = True
+    """A leader that has not heard from a majority for an election time-out steps down (thesis section 6.2), and who has
+    heard from a leader within the shortest one ignores RequestVote (section 4.2.3)."""
+    batch_size: int = 1
+    """Commands that the leader appends and sends together at most; full batches do not wait."""
+    batch_ms: float = 0.0
+    """How long a command may wait for its batch to fill up. 0: nothing waits, whatever ``batch_size``."""
+    window: int = 10_000
+    """Entries sent to a follower and not yet acknowledged, at most (thesis section 10.2.2: pipelining)."""
+    queue_limit: int = 100_000
+    """Requests that a replica keeps while no leader is known; it drops more, and clients retry."""
+
+    def validate(self, size: int) -> None:
+        """Raise ``ConfigError`` unless these settings can work with ``size`` replicas."""
+        super().validate(size)
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size = {self.batch_size}: must be at least 1 (1 turns batching off)")
+        if self.batch_ms < 0:
+            raise ConfigError(f"batch_ms = {self.batch_ms}: must not be negative")
+        if self.window < 1:
+            raise ConfigError(f"window = {self.window}: must be at least 1 entry")
+        if self.queue_limit < 1:
+            raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
+
+
+class Forward(Message, frozen=True, gc=False):
+    """A client's command on its way to the leader that the sender knows."""
+
+    command: Command
+
+
+class PreVote(Message, frozen=True, gc=False):
+    """Would you vote for me in ``term``, with a log that ends like this?"""
+
+    term: int
+    last_log_index: int
+    last_log_term: int
+
+
+class PreVoteReply(Message, frozen=True, gc=False):
+    """``granted``: yes, for that ``term``. Otherwise ``term`` is the sender's own."""
+
+    term: int
+    granted: bool
+
+
+class RequestVote(Message, frozen=True, gc=False):
+    """The sender is a candidate in ``term``; its log ends like this."""
+
+    term: int
+    last_log_index: int
+    last_log_term: int
+
+
+class Vote(Message, frozen=True, gc=False):
+    """Answers RequestVote: the sender's term, and whether the candidate has its vote there."""
+
+    term: int
+    granted: bool
+
+
+class AppendEntries(Message, frozen=True, gc=False):
+    """``entries`` follow the one at ``previous_index``; without any, a heartbeat. ``commit_index``: the leader's."""
+
+    term: int
+    previous_index: int
+    previous_term: int
+    entries: tuple[LogEntry, ...]
+    commit_index: int
+
+
+class Appended(Message, frozen=True, gc=False):
+    """The sender's log equals that of the leader of ``term`` up to ``match_index``, on its disk."""
+
+    term: int
+    match_index: int
+
+
+class Conflict(Message, frozen=True, gc=False):
+    """The sender has no entry like the leader's at ``previous_index``. Up to there, its last one whose term is not
+    above that of the leader's entry is at ``hint_index`` and has ``hint_term``."""
+
+    term: int
+    previous_index: int
+    hint_index: int
+    hint_term: int
+
+
+class Refused(Message, frozen=True, gc=False):
+    """AppendEntries came from a leader of an earlier term than the sender's, which is ``term``."""
+
+    term: int
