@@ -110,7 +110,7 @@ _OPTIONS = (
     click.option("--size", type=int, help="Bytes of a written value.  [default: 16]"),
     click.option("--seeds", metavar="COUNT|N,N,...", help="How many, or which.  [default: 3]"),
     click.option("--seed", type=int, help="The first seed; without --seeds the only one."),
-    click.option("--duration", type=float, help="Simulated seconds, warm-up included.  [default: 61]"),
+    click.option("--duration", type=float, help="Simulated seconds, warm-up included.  [default: 31]"),
     click.option("--warmup", type=float, help="Simulated seconds that are not measured.  [default: 1]"),
     click.option("--jitter", metavar="none|lognormal:CV|empirical", help="[default: lognormal:0.02]"),
     click.option(
@@ -122,12 +122,12 @@ _OPTIONS = (
     click.option(
         "--load-rates", metavar="auto|off|OPS,...", help="Offered loads of the load sweep.  [default: auto]"
     ),
-    click.option("--load-duration", type=float, help="Simulated seconds per offered load.  [default: 3]"),
+    click.option("--load-duration", type=float, help="Simulated seconds per offered load.  [default: 2]"),
     click.option(
         "--conflict-levels", metavar="auto|off|PERCENT,...", help="Levels of the conflict sweep.  [default: auto]"
     ),
-    click.option("--conflict-duration", type=float, help="Simulated seconds per level.  [default: 21]"),
-    click.option("--sweep-warmup", type=float, help="Simulated seconds of a sweep that do not count.  [default: 1]"),
+    click.option("--conflict-duration", type=float, help="Simulated seconds per level.  [default: 16]"),
+    click.option("--sweep-warmup", type=float, help="Simulated seconds of a sweep that do not count.  [default: 0.5]"),
     click.option("--sweep-seeds", type=int, help="The sweeps run with so many of the seeds.  [default: 1]"),
     click.option("--no-sweeps", is_flag=True, help="Neither load nor conflict sweep."),
     click.option(

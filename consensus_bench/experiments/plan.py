@@ -14,7 +14,7 @@ from consensus_bench.simulation.world import Settings
 
 Purpose: TypeAlias = Literal["main", "load", "conflict"]
 
-AUTO_LOADS: Final = (0.1, 0.25, 0.5, 0.7, 0.85, 0.95, 1.1, 1.4, 1.8)
+AUTO_LOADS: Final = (0.1, 0.3, 0.6, 0.8, 0.95, 1.15, 1.6)
 """Offered load of the sweep's levels, as a share of what one leader can do (``leader_capacity``)."""
 TYPICAL_LATENCY_S: Final = 0.15
 

@@ -58,15 +58,15 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # whole path of a request does.
     jitter: str = "lognormal:0.02"
     seeds: tuple[int, ...] = tuple(range(1, DEFAULT_SEEDS + 1))
-    duration: float = 61.0
+    duration: float = 31.0
     warmup: float = 1.0
     client_timeout_ms: float = 10_000.0
     local_rtt_ms: float = 0.0
     load_rates: Levels = "auto"
-    load_duration: float = 3.0
+    load_duration: float = 2.0
     conflict_levels: Levels = "auto"
-    conflict_duration: float = 21.0
-    sweep_warmup: float = 1.0
+    conflict_duration: float = 16.0
+    sweep_warmup: float = 0.5
     sweep_seeds: int = 1
     options: dict[str, dict[str, Any]] = {}
     jobs: int = 0

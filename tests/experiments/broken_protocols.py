@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from consensus_bench.contract import Cluster, Command, Context, Replica, TimerName, View
+from consensus_bench.contract import Cluster, Command, Context, Message, Replica, TimerName, View
+
+
+class Hello(Message, frozen=True, gc=False):
+    """Never sent."""
+
+
+class Forward(Message, frozen=True, gc=False):
+    """A write on its way to replica 0."""
+
+    command: Command
+
+
+class Write(Message, frozen=True, gc=False):
+    """The ``number``-th write."""
+
+    number: int
+    command: Command
 
 
 class _Alone(Replica):
     """Speaks with nobody."""
 
     __slots__ = ("length",)
+    messages = (Hello,)
 
     def __init__(self, me: int, cluster: Cluster, options: Any) -> None:
         super().__init__(me, cluster, options)
@@ -21,6 +39,9 @@ class _Alone(Replica):
         pass
 
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        pass
+
+    def on_hello(self, ctx: Context, source: int, message: Hello) -> None:
         pass
 
     def on_timer(self, ctx: Context, name: TimerName) -> None:
@@ -47,16 +68,37 @@ class Selfish(_Alone):
     name = "selfish"
 
 
-class Islands(_Alone):
-    """Every replica executes its own clients' commands and tells nobody: not linearizable, and nothing that replicas
-    say of themselves shows it."""
+class StaleReads(_Alone):
+    """Replica 0 orders the writes, but each replica answers reads by itself, at once: what clients see is not
+    linearizable, and nothing that replicas say of themselves shows it."""
 
-    __slots__ = ()
-    name = "islands"
+    __slots__ = ("reads",)
+    name = "stale-reads"
     decides = "graph"
+    messages = (Forward, Write)
 
-    def _place(self) -> Any:
-        return (self.me, self.length)
+    def __init__(self, me: int, cluster: Cluster, options: Any) -> None:
+        super().__init__(me, cluster, options)
+        self.reads = 0
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        if command.kind == "get":
+            ctx.commit((self.cluster.size + self.me, self.reads), command)
+            self.reads += 1
+            ctx.execute(command)
+            ctx.answer(command)
+        else:
+            ctx.send(0, Forward(command))
+
+    def on_forward(self, ctx: Context, source: int, message: Forward) -> None:
+        ctx.broadcast(range(self.cluster.size), Write(self.length, message.command))
+        self.length += 1
+
+    def on_write(self, ctx: Context, source: int, message: Write) -> None:
+        ctx.commit((0, message.number), message.command)
+        ctx.execute(message.command)
+        if self.me == 0:
+            ctx.answer(message.command)
 
 
 class Crashes(_Alone):

@@ -27,4 +27,4 @@ def small(**changes: Any) -> Scenario:
         "conflict_levels": [],
         "jobs": 1,
     }
-    return make_scenario({**data, **{key: value for key, value in changes.items()}})
+    return make_scenario({**data, **changes})

@@ -45,7 +45,9 @@ def test_the_best_leader_is_the_best_by_hand() -> None:
                 (topology.rtt(leader, other) + topology.rtt(other, leader)) / 2 for other in SITES if other != leader
             )
             ways = [
-                (topology.rtt(client, leader) + topology.rtt(leader, client)) / 2 for client in SITES if client != leader
+                (topology.rtt(client, leader) + topology.rtt(leader, client)) / 2
+                for client in SITES
+                if client != leader
             ]
             return nearest + sum(ways) / len(SITES)
 
@@ -70,7 +72,7 @@ def test_one_protocol_may_take_part_under_several_settings() -> None:
 
 def test_options_of_a_protocol_that_does_not_take_part_are_allowed_and_checked() -> None:
     assert prepare(small(options={"epaxos": {"thrifty": True}})).scenario.options == {}
-    with pytest.raises(ConfigError, match="option 'epaxos.thirfty' is unknown; did you mean 'thrifty'"):
+    with pytest.raises(ConfigError, match="did you mean 'thrifty'"):
         prepare(small(options={"epaxos": {"thirfty": True}}))
 
 
@@ -78,7 +80,10 @@ def test_options_of_a_protocol_that_does_not_take_part_are_allowed_and_checked()
     ("changes", "message"),
     [
         ({"topology": "aws-2026"}, "topology 'aws-2026'.*did you mean 'aws-2025'"),
-        ({"sites": ["us-east-1", "us-west-2", "eu-wst-1"]}, "site 'eu-wst-1' is not in topology aws-2025; did you mean"),
+        (
+            {"sites": ["us-east-1", "us-west-2", "eu-wst-1"]},
+            "site 'eu-wst-1' is not in topology aws-2025; did you mean",
+        ),
         ({"sites": ["us-east-1", "us-west-2", "us-east-1"]}, "site 'us-east-1' is named twice"),
         ({"sites": ["us-east-1", "us-west-2"]}, "too few replicas"),
         ({"client_sites": ["mars"]}, "client_sites: site 'mars'"),
