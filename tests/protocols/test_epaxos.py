@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from epaxos_mutants import AnswersAtCommit, CollectsTooEarly, FastPathAlthoughRepliesDiffer, SlowPathTakesOneReply
+from epaxos_mutants import (
+    AnswersAtCommit,
+    CollectsTooEarly,
+    ExecutesAsCommitted,
+    FastPathAlthoughRepliesDiffer,
+    LosesCommandOfNoop,
+    SlowPathTakesOneReply,
+    TieBrokenByArrival,
+)
 from epaxos_table import MS, Table, get, put
 
 from consensus_bench.contract import NOOP, Command, ConfigError
@@ -280,19 +288,20 @@ def test_a_command_is_answered_after_execution_not_at_commit() -> None:
         table.settle()
 
 
-def test_a_cycle_is_executed_in_one_order_whatever_the_order_of_arrival() -> None:
+@pytest.mark.parametrize("rules", ["star", "sosp13"])
+@pytest.mark.parametrize("protocol", [EPaxos, TieBrokenByArrival, ExecutesAsCommitted])
+def test_a_cycle_is_executed_in_one_order_whatever_the_order_of_arrival(protocol: type[EPaxos], rules: str) -> None:
     """Three interfering commands led at once; each replica learns the decisions in another order."""
-    for rules in ("star", "sosp13"):
-        table = Table(3, rules=rules)
-        for r in range(3):
-            table.request(r, put(r + 1))
-        while any(not isinstance(m, Commit) for _, _, m in table.messages):
-            table.settle(keep=lambda s, t, m: isinstance(m, Commit))
-        for to, order in ((0, (2, 1)), (1, (0, 2)), (2, (1, 0))):
-            for source in order:
-                table.deliver(Commit, source, to)
-        assert len(table.executed[0]) == 3
-        assert table.executed[0] == table.executed[1] == table.executed[2]
+    table = Table(3, protocol, rules=rules)
+    for r in range(3):
+        table.request(r, put(r + 1))
+    while any(not isinstance(m, Commit) for _, _, m in table.messages):
+        table.settle(keep=lambda s, t, m: isinstance(m, Commit))
+    for to, order in ((0, (2, 1)), (1, (0, 2)), (2, (1, 0))):
+        for source in order:
+            table.deliver(Commit, source, to)
+    assert len(table.executed[0]) == 3
+    assert (table.executed[0] == table.executed[1] == table.executed[2]) == (protocol is EPaxos)
 
 
 def test_a_retry_at_another_replica_is_executed_once_and_answered_by_both() -> None:
@@ -315,14 +324,15 @@ def test_a_retry_here_is_not_led_twice_and_after_execution_answered_at_once() ->
 
 
 def test_a_noop_is_committed_never_executed_and_its_command_led_again() -> None:
-    table = Table(3)
-    table.request(0, put(1))
-    table.drop()
-    table.take_over(1, (0, 0), 2)
-    table.settle()
-    assert table.committed[2][0, 0] == NOOP
-    assert all(executed == [put(1)] for executed in table.executed)
-    assert table.answers == [(0, put(1))]
+    for protocol in (EPaxos, LosesCommandOfNoop):
+        table = Table(3, protocol)
+        table.request(0, put(1))
+        table.drop()
+        table.take_over(1, (0, 0), 2)
+        table.settle()
+        assert table.committed[2][0, 0] == NOOP
+        assert (table.answers == [(0, put(1))]) == (protocol is EPaxos)
+        assert table.executed == [[put(1)] if protocol is EPaxos else []] * 3
 
 
 # --- forgetting -------------------------------------------------------------------------------------------------------

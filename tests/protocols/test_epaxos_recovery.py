@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from epaxos_mutants import (
+    AcceptDoesNotJoin,
     AlwaysBeginsAgain,
+    CommitLeavesEarly,
+    ComparesWithZero,
     ForgetsAccepted,
     ForgetsAcceptedNoop,
     NeverMayHaveCommitted,
+    PreAcceptanceNotDurable,
+    PreAcceptLeavesEarly,
+    PromiseNotRecorded,
     SingleBallot,
     TriesNothing,
     ValidateLeavesNoTrace,
@@ -18,6 +25,7 @@ from epaxos_mutants import (
 from epaxos_table import MS, Table, get, put
 
 from consensus_bench.contract import NOOP
+from consensus_bench.contract.context import BROADCAST_UNSYNCED
 from consensus_bench.contract.steps import Deliver
 from protocols.epaxos import LONG_PATIENCE_SWEEPS, PATIENCE_SWEEPS, EPaxos
 from protocols.epaxos_messages import (
@@ -130,6 +138,92 @@ def test_recoverers_that_duel_end_with_one_decision() -> None:
         table.settle()
         table.pass_time(sweeps=8)
         assert table.committed[1] == table.committed[2] == {(0, 0): put(1)}
+
+
+def test_a_promise_keeps_an_older_proposal_from_being_accepted() -> None:
+    """1 has joined 2's recovery when 0's Accept of ballot 0 arrives; what 2 learned from 1 would no longer be true."""
+    for protocol in (EPaxos, PromiseNotRecorded):
+        table = Table(3, protocol)
+        table.request(1, put(2))
+        table.drop()
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.deliver(PreAcceptReply, 1, 0)
+        table.take_over(2, (0, 0), 1)
+        table.settle(keep=lambda s, t, m: s == 2 or t == 2 or isinstance(m, Commit))  # 1 answers 0
+        table.settle(keep=lambda s, t, m: isinstance(m, Commit))
+        first, second = table.decision(0, (0, 0)), table.decision(2, (0, 0))
+        assert second == (NOOP, NONE3)
+        assert (first in (None, second)) == (protocol is EPaxos)
+
+
+@pytest.mark.parametrize(("protocol", "refused"), [(EPaxos, True), (ComparesWithZero, False)])
+def test_a_ballot_lower_than_the_one_joined_is_not_joined(protocol: type[EPaxos], refused: bool) -> None:
+    table = Table(3, protocol)
+    table.request(0, put(1))
+    table.deliver(PreAccept, 0, 1)
+    table.drop()
+    for ballot in ((5, 2), (3, 0)):
+        table.feed(1, Deliver(ballot[1], Recover((0, 0), ballot)))
+    assert bool(table.under_way(Refused, 1, 0)) == refused
+
+
+@pytest.mark.parametrize(("protocol", "refused"), [(EPaxos, True), (AcceptDoesNotJoin, False)])
+def test_accepting_joins_the_ballot(protocol: type[EPaxos], refused: bool) -> None:
+    """The replica's own check says so at once; an older recovery would be joined."""
+    table = Table(3, protocol)
+    with nullcontext() if refused else pytest.raises(AssertionError, match="voted above the ballot joined"):
+        table.feed(1, Deliver(2, Accept((0, 0), (2, 2), put(1), NONE3, 0)))
+        table.feed(1, Deliver(0, Recover((0, 0), (1, 0))))
+    assert bool(table.under_way(Refused, 1, 0)) == refused
+
+
+# --- the disk ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pre_acceptance_that_a_crash_forgets_loses_a_fast_commit() -> None:
+    for protocol in (EPaxos, PreAcceptanceNotDurable):
+        table = fast_committed(protocol)
+        table.crash(1)
+        table.restart(1)
+        table.take_over(2, (0, 0), 1)
+        table.settle()
+        assert (table.committed[2][0, 0] == put(1)) == (protocol is EPaxos)
+
+
+def test_a_fast_decision_that_a_crash_forgets_must_not_have_been_heard_of() -> None:
+    """The leader crashes before its decision is on disk. It will answer a recovery as one that had not committed."""
+    for protocol in (EPaxos, CommitLeavesEarly):
+        table = Table(3, protocol)
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        durable = dict(table.disks[0])
+        effects = table.feed(0, Deliver(1, PreAcceptOk((0, 0), (0, 0))))
+        table.disks[0] = durable
+        if any(tag == BROADCAST_UNSYNCED for tag, _, _ in effects):
+            table.deliver(Commit, 0, 2)
+        table.crash(0)
+        table.restart(0)
+        table.settle(keep=lambda s, t, m: 2 in (s, t))
+        assert table.committed[0][0, 0] == NOOP
+        table.settle()
+        assert (table.committed[2][0, 0] == NOOP) == (protocol is EPaxos)
+
+
+def test_an_instance_that_a_crash_forgets_must_not_have_been_heard_of() -> None:
+    """Its number would be given to another command."""
+    for protocol in (EPaxos, PreAcceptLeavesEarly):
+        table = Table(3, protocol)
+        effects = table.request(0, put(1, key="a"))
+        table.disks[0] = {}
+        if any(tag == BROADCAST_UNSYNCED for tag, _, _ in effects):
+            table.deliver(PreAccept, 0, 1)
+        table.crash(0)
+        table.restart(0)
+        table.request(0, put(2, key="b"))
+        table.deliver(PreAccept, 0, 1)
+        instance = table.replicas[1].live[0, 0]
+        assert (instance.command == put(2, key="b")) == (protocol is EPaxos)
 
 
 # --- EPaxos*: the five cases ------------------------------------------------------------------------------------------
