@@ -63,6 +63,6 @@ _LINES = {"protocols": _protocols, "topologies": _topologies, "workloads": _work
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ",".join(map(_text, value))
     return str(value).lower() if isinstance(value, bool | None) else str(value)

@@ -21,13 +21,11 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
     from consensus_bench.experiments.comparison import Interrupted, run_prepared
     from consensus_bench.experiments.scenario import make_scenario
     from consensus_bench.experiments.setup import prepare
-    from consensus_bench.report import write_report
 
     setup = prepare(make_scenario(data, where), where)
     try:
         with _progress(quiet or as_json) as progress:
             outcome = run_prepared(setup, progress)
-        write_report(outcome.folder)
     except Interrupted as stop:
         click.echo(
             f"interrupted: {stop}; the same command goes on from there; "
@@ -35,6 +33,9 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
             err=True,
         )
         return 130
+    from consensus_bench.report import write_report
+
+    write_report(outcome.folder)
     report = outcome.folder / "report.html"
     if as_json:
         click.echo(_as_json(outcome, report))

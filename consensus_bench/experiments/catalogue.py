@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 import textwrap
 from typing import Any
 
@@ -21,7 +22,7 @@ def protocols() -> dict[str, Any]:
     found = {}
     for name in protocol_names():
         protocol = find_protocol(name)
-        found[name] = {"about": first_line(protocol), "options": option_table(protocol.options_type)}
+        found[name] = {"about": about(protocol), "options": option_table(protocol.options_type)}
     return found
 
 
@@ -41,9 +42,7 @@ def topologies() -> dict[str, Any]:
 
 def workloads() -> dict[str, Any]:
     """Per preset: what it is, and its settings."""
-    return {
-        name: {"about": about, "settings": msgspec.to_builtins(preset(name))} for name, (about, _) in PRESETS.items()
-    }
+    return {name: {"about": text, "settings": msgspec.to_builtins(preset(name))} for name, (text, _) in PRESETS.items()}
 
 
 def profiles() -> dict[str, Any]:
@@ -51,9 +50,10 @@ def profiles() -> dict[str, Any]:
     return {name: msgspec.to_builtins(find_profile(name)) for name in profile_names()}
 
 
-def first_line(protocol: type) -> str:
-    """What a class is, in the first line of its documentation."""
-    return (protocol.__doc__ or protocol.__name__).strip().splitlines()[0]
+def about(protocol: type) -> str:
+    """What a protocol is, in the first line of its file (or else of its class)."""
+    text = sys.modules[protocol.__module__].__doc__ or protocol.__doc__ or protocol.__name__
+    return text.strip().splitlines()[0]
 
 
 def option_table(options_type: type[Options]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.experiments.catalogue import first_line
+from consensus_bench.experiments.catalogue import about
 from consensus_bench.experiments.command import command_line, replay_command
 from consensus_bench.experiments.measure import Result
 from consensus_bench.experiments.parts import MANIFEST, Parts, finished, new_folder, unfinished
@@ -196,7 +196,7 @@ def _described(setup: Setup) -> dict[str, Any]:
         "scenario": scenario.identity(),
         "seeds": scenario.seeds,
         "protocols": [contestant.label for contestant in setup.contestants],
-        "about": {contestant.label: first_line(contestant.protocol) for contestant in setup.contestants},
+        "about": {contestant.label: about(contestant.protocol) for contestant in setup.contestants},
         "options": {
             contestant.label: msgspec.to_builtins(contestant.all_options(len(setup.sites)))
             for contestant in setup.contestants

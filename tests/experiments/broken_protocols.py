@@ -83,7 +83,7 @@ class StaleReads(_Alone):
 
     def on_request(self, ctx: Context, command: Command) -> None:
         if command.kind == "get":
-            ctx.commit((self.cluster.size + self.me, self.reads), command)
+            ctx.commit((self.me, 2 * self.reads + 1), command)
             self.reads += 1
             ctx.execute(command)
             ctx.answer(command)
@@ -95,7 +95,7 @@ class StaleReads(_Alone):
         self.length += 1
 
     def on_write(self, ctx: Context, source: int, message: Write) -> None:
-        ctx.commit((0, message.number), message.command)
+        ctx.commit((0, 2 * message.number), message.command)
         ctx.execute(message.command)
         if self.me == 0:
             ctx.answer(message.command)
