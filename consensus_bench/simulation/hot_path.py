@@ -66,7 +66,7 @@ def hot_path(machine: Machine) -> HotPath:
     me, links, answer_links = machine.me, machine.links, machine.answer_links
     receive_ns, send_ns, execute_ns = machine.receive_ns, machine.send_ns, machine.execute_ns
     ps_per_byte = machine.ps_per_byte
-    schedule, handlers, find_handler = machine.world.schedule, machine.handlers, machine.handlers.get
+    schedule, find_handler = machine.world.schedule, machine.handlers.get
     committed, executed = machine.tell_committed, machine.tell_executed
     timers = machine.timers
     write, keep = machine.disk.write, machine.disk.keep
@@ -108,7 +108,7 @@ def hot_path(machine: Machine) -> HotPath:
 
     def request(event: Any) -> None:
         nonlocal now, busy, received, record
-        if handlers:
+        if machine.alive:
             now = context.clock_ns = event.arrive_ns
             busy = (now if now > busy else busy) + receive_ns
             received += 1

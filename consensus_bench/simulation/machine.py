@@ -53,7 +53,7 @@ class Machine:
     """A server that runs ``replica``, from crash to crash."""
 
     __slots__ = (
-        "_deferred", "_most_results", "_path", "_results", "answer_links", "disk", "execute_ns", "handlers", "life",
+        "_deferred", "_most_results", "_path", "_results", "alive", "answer_links", "disk", "execute_ns", "handlers", "life",
         "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed",
         "timer_stream", "timers", "world",
     )  # fmt: skip
@@ -70,7 +70,8 @@ class Machine:
         self.ps_per_byte = round(8_000_000 / profile.bandwidth_mbps) if profile.bandwidth_mbps else 0
         self.links: list[Link] = []  # to each replica
         self.answer_links: list[Link] = []  # to each client's site
-        self.handlers: dict[type, Any] = {}  # empty while the machine is dead
+        self.alive = True
+        self.handlers: dict[type, Any] = {}  # by message; empty while the machine is dead
         self.life = Life(me)
         self.timers: dict[Any, _Timer] = {}
         self._results: dict[int, dict[int, int]] = {}
@@ -85,6 +86,7 @@ class Machine:
 
     def _boot(self, replica: Replica, now_ns: int) -> None:
         self.replica = replica
+        self.alive = True
         self.handlers.update({kind: getattr(replica, name) for kind, name in replica.handlers.items()})
         self.timers.clear()
         self._results.clear()
@@ -115,6 +117,7 @@ class Machine:
         now = self.world.env.now
         self._tell(now)
         self._deferred.clear()
+        self.alive = False
         self.handlers.clear()
         self.life.died_ns = now
         self.disk.crash(now)
@@ -200,7 +203,7 @@ class Machine:
 
     def _on_alarm(self, event: Alarm) -> None:
         name, timer, number, life = event.what
-        if number != timer.alarms or life is not self.life or not self.handlers:
+        if number != timer.alarms or life is not self.life or not self.alive:
             return
         timer.queued_ns = -1
         if timer.armed_ns < 0:
