@@ -75,12 +75,13 @@ class MultiPaxos(Replica):
     """One replica."""
 
     __slots__ = (
-        "batch_ns", "committed", "election_ns", "everyone", "fetching", "heartbeat_ns", "leader", "log", "next", "open",
-        "phase1_quorum", "phase2_quorum", "promised", "promises", "proposed", "queue", "resend_below", "retry_ns",
-        "role", "saved", "sessions", "silent_since", "votes",
+        "batch_ns", "committed", "election_high_ns", "election_low_ns", "everyone", "fetching", "heartbeat_ns",
+        "leader", "log", "next", "open", "phase1_quorum", "phase2_quorum", "promised", "promises", "proposed", "queue",
+        "resend_below", "retry_ns", "role", "saved", "sessions", "silent_since", "votes",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
-        "batch_ns", "election_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum", "retry_ns",
+        "batch_ns", "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
+        "retry_ns",
     )  # fmt: skip
     name = "multi-paxos"
     options_type = MultiPaxosOptions
@@ -94,8 +95,7 @@ class MultiPaxos(Replica):
         self.everyone = tuple(range(cluster.size))
         self.phase1_quorum = options.phase1_quorum or majority(cluster.size)
         self.phase2_quorum = options.phase2_quorum or majority(cluster.size)
-        low, high = options.election_timeout_ms
-        self.election_ns = (ns(low), ns(high))
+        self.election_low_ns, self.election_high_ns = map(ns, options.election_timeout_ms)
         self.heartbeat_ns, self.retry_ns, self.batch_ns = map(
             ns, (options.heartbeat_ms, options.retry_ms, options.batch_ms)
         )
@@ -131,7 +131,7 @@ class MultiPaxos(Replica):
         if self.cluster.first_leader == self.me:
             self._campaign(ctx)
         else:
-            ctx.set_timer("election", *self.election_ns)
+            ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
 
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         """Promises and acceptances are back; execute again what is known to be chosen; follow."""
@@ -139,15 +139,15 @@ class MultiPaxos(Replica):
         committed = disk.get("committed", FIRST_SLOT)
         for slot in sorted(key for key in disk if isinstance(key, int)):
             ballot, command = disk[slot]
-            self.log.put(slot, ballot, command)
+            self.log.accept(slot, ballot, command)
             if slot < committed or ballot == CHOSEN:
                 ctx.commit(slot, command)
             if slot < committed:
                 self._execute(ctx, command)
         self.committed = self.saved = committed
-        self._advance(ctx, self.promised, committed)
+        self._advance(ctx)
         ctx.set_timer("retry", self.retry_ns)
-        ctx.set_timer("election", *self.election_ns)
+        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,7 @@ class MultiPaxos(Replica):
         self.role = CANDIDATE
         self.leader = None
         self._take_ballot(ctx)
-        ctx.set_timer("election", *self.election_ns)
+        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         ctx.broadcast(self.everyone, Prepare(self.promised, self.committed))
 
     def _take_ballot(self, ctx: Context) -> None:
@@ -312,16 +312,16 @@ class MultiPaxos(Replica):
             self._follow(ctx, ballot, source)
         self._vote(ctx, message)
         ctx.send(source, Accepted(ballot, message.slot))
-        ctx.set_timer("election", *self.election_ns)
+        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         if message.committed > self.committed:
-            self._catch_up(ctx, source, message.committed)
+            self._advance(ctx, ballot, message.committed)
+            self._fetch(ctx, source, message.committed)
 
     def _vote(self, ctx: Context, accept: Accept) -> None:
-        """Accept, durably. A value that is known to be chosen here stays: it is the one proposed."""
+        """Accept, durably."""
         slot, ballot, log = accept.slot, accept.ballot, self.log
         for command in accept.commands:
-            if slot >= self.committed and not log.is_chosen(slot):
-                log.put(slot, ballot, command)
+            if log.accept(slot, ballot, command):
                 ctx.persist(slot, (ballot, command))
             slot += 1
 
@@ -337,7 +337,7 @@ class MultiPaxos(Replica):
             return
         del self.votes[slot]
         commands = self.proposed.pop(slot).commands
-        if slot == self.committed:
+        if slot <= self.committed:
             self._advance(ctx, message.ballot, slot + len(commands))
         else:
             for number, command in enumerate(commands, slot):
@@ -377,17 +377,12 @@ class MultiPaxos(Replica):
 
     def _learn(self, ctx: Context, slot: int, command: Command) -> None:
         """``command`` is chosen in ``slot``, which may be ahead of what can be executed."""
-        if slot >= self.committed and not self.log.is_chosen(slot):
-            self.log.put(slot, CHOSEN, command)
+        if slot >= self.committed and self.log.accept(slot, CHOSEN, command):
             ctx.persist(slot, (CHOSEN, command))
             ctx.commit(slot, command)
 
-    def _catch_up(self, ctx: Context, source: int, known: int) -> None:
-        """The leader ``source`` says that all slots below ``known`` are chosen; ask for what is not here."""
-        self._advance(ctx, self.promised, known)
-        self._fetch(ctx, source, known)
-
     def _fetch(self, ctx: Context, source: int, known: int) -> None:
+        """``source`` knows all slots below ``known``: ask for what cannot be told from the log here."""
         if self.committed < known and self.fetching != self.committed:
             self.fetching = self.committed
             ctx.send_unsynced(source, Fetch(self.committed))
@@ -421,7 +416,7 @@ class MultiPaxos(Replica):
         if self.role != FOLLOWER:
             self._step_down(ctx)
         self.leader = leader
-        ctx.set_timer("election", *self.election_ns)
+        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         if leader is not None:
             self.open.clear()
             self._serve_queue(ctx)
@@ -457,8 +452,9 @@ class MultiPaxos(Replica):
             return
         if self.leader != source or message.ballot != self.promised:
             self._follow(ctx, message.ballot, source)
-        ctx.set_timer("election", *self.election_ns)
-        self._catch_up(ctx, source, message.committed)
+        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
+        self._advance(ctx, message.ballot, message.committed)
+        self._fetch(ctx, source, message.committed)
 
     # --- timers -------------------------------------------------------------------------------------------------------
 

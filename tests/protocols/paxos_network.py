@@ -1,4 +1,5 @@
-"""A cluster whose every event the test picks. What a replica writes is durable as soon as it has written it."""
+"""A cluster whose every event the test picks. What a replica writes is durable as soon as it has written it, unless the
+test has frozen its disk."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ class Network:
         self, protocol: type[Replica], size: int = 3, first_leader: int | None = None, **settings: Any
     ) -> None:
         self.answers: list[tuple[int, Command]] = []
+        self.frozen: set[int] = set()
+        """Replicas whose writes do not become durable, until they crash."""
         self.world = World(
             protocol,
             make_options(protocol, settings, size),
@@ -81,6 +84,7 @@ class Network:
     def crash(self, me: int) -> None:
         """The process dies and starts again from its disk."""
         self.world.crash(me)
+        self.frozen.discard(me)
         self.world.restart(me)
         self._sync()
 
@@ -97,7 +101,8 @@ class Network:
 
     def _sync(self) -> None:
         for me, server in enumerate(self.world.servers):
-            self.world.sync(me, len(server.pending))
+            if me not in self.frozen:
+                self.world.sync(me, len(server.pending))
 
 
 def violated(schedule: Callable[[type[Replica]], Any], protocol: type[Replica]) -> str | None:

@@ -1,0 +1,260 @@
+"""Known ways to get Multi-Paxos wrong: each a minimal subclass whose docstring names the rule that was removed.
+
+``settings`` are the options under which the rule matters, ``replicas`` the smallest cluster in which it is known to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from consensus_bench.contract import NOOP, Ballot, Command, Context
+from protocols.multi_paxos import CANDIDATE, MultiPaxos
+from protocols.multi_paxos_messages import Accept, Accepted, Promise
+from protocols.slots import CHOSEN
+
+SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+
+
+class Mutant(MultiPaxos):
+    """Base: correct."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {}
+    replicas: ClassVar[int] = 3
+
+
+class IgnoresPromises(Mutant):
+    """A new leader proposes what was reported to it, before anything of its own."""
+
+    __slots__ = ()
+
+    def _highest_accepted(self) -> dict[int, tuple[Ballot, Command]]:
+        return {}
+
+
+class AdoptsAnyReportedValue(Mutant):
+    """Of the values reported for a slot, the one of the highest ballot is proposed."""
+
+    __slots__ = ()
+    hunt = "blackouts"
+
+    def _outranks(self, ballot: Ballot, other: Ballot) -> bool:
+        return ballot < other
+
+
+class BeginsAboveWhatItKnows(Mutant):
+    """The slots below the highest that is known to be chosen are proposed again as well, if they are not known."""
+
+    __slots__ = ()
+
+    def _first_uncertain(self) -> int:
+        known = [slot for slot, ballot, _ in self.log.accepted_from(self.committed) if ballot == CHOSEN]
+        return known[-1] + 1 if known else self.committed
+
+
+class ClosesGaps(Mutant):
+    """A slot for which nothing was reported gets a no-op: later values stay in their slots."""
+
+    __slots__ = ()
+
+    def _uncertain(self, reported: Mapping[int, tuple[Ballot, Command]]) -> list[Command]:
+        return [command for command in super()._uncertain(reported) if command is not NOOP]
+
+
+class SkipsPhase1(Mutant):
+    """A leader has a quorum's promises."""
+
+    __slots__ = ()
+
+    def _campaign(self, ctx: Context) -> None:
+        super()._campaign(ctx)
+        self._lead(ctx)
+
+
+class ServesDuringRecovery(Mutant):
+    """A request that comes before phase 1 is done waits: only then it is known which slots are free."""
+
+    __slots__ = ()
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        if self.role == CANDIDATE:
+            self.next = max(self.next, self.log.end)
+            ctx.broadcast_unsynced(self.others, Accept(self.promised, self.next, (command,), self.committed))
+        super().on_request(ctx, command)
+
+
+class CountsOldVotes(Mutant):
+    """Only votes for the leader's own ballot count."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_accepted(self, ctx: Context, source: int, message: Accepted) -> None:
+        super().on_accepted(ctx, source, Accepted(self.promised, message.slot))
+
+
+class CountsOldPromises(Mutant):
+    """Only promises for the candidate's own ballot count."""
+
+    __slots__ = ()
+    hunt = "latecomers"
+
+    def on_promise(self, ctx: Context, source: int, message: Promise) -> None:
+        super().on_promise(ctx, source, Promise(self.promised, message.accepted))
+
+
+class ReusesBallots(Mutant):
+    """A candidate's ballot is on disk before Prepare leaves, so that it is not used again after a crash."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def _take_ballot(self, ctx: Context) -> None:
+        self.promised = (self.promised[0] + 1, self.me)
+
+
+class ComparesRounds(Mutant):
+    """Ballots are (round, replica): of two with the same round one is higher, and no two replicas share one."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def _take_ballot(self, ctx: Context) -> None:
+        self.promised = (self.promised[0] + 1, 0)
+        ctx.persist("promised", self.promised)
+
+
+class ForgetsPromises(Mutant):
+    """A promise is on disk before it is heard of."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def _save_promise(self, ctx: Context) -> None:
+        """Nothing is written."""
+
+
+class ForgetsAcceptances(Mutant):
+    """An acceptance is on disk before it is heard of."""
+
+    __slots__ = ()
+    hunt = "blackouts"
+
+    def _vote(self, ctx: Context, accept: Accept) -> None:
+        for slot, command in enumerate(accept.commands, accept.slot):
+            self.log.accept(slot, accept.ballot, command)
+
+
+class ServesOldLeaders(Mutant):
+    """An acceptor accepts nothing at a lower ballot than it has promised."""
+
+    __slots__ = ()
+
+    def on_accept(self, ctx: Context, source: int, message: Accept) -> None:
+        promised, leader = self.promised, self.leader
+        if message.ballot < promised and leader != self.me:
+            self.promised, self.leader = message.ballot, source
+            super().on_accept(ctx, source, message)
+            self.promised, self.leader = promised, leader
+        else:
+            super().on_accept(ctx, source, message)
+
+
+class ReportsOnlyItsCommits(Mutant):
+    """A promise reports all that was accepted, not only what is known to be chosen."""
+
+    __slots__ = ()
+
+    def _report(self, first: int) -> tuple[tuple[int, Ballot, Command], ...]:
+        return tuple(report for report in super()._report(first) if report[1] == CHOSEN)
+
+
+class TrustsOldAcceptances(Mutant):
+    """That a slot is chosen says nothing about a value that was accepted there from an earlier leader."""
+
+    __slots__ = ()
+
+    def _advance(self, ctx: Context, ballot: Ballot = CHOSEN, limit: int = 0) -> None:
+        for slot, accepted, command in self.log.accepted_from(self.committed):
+            if slot < limit and accepted != CHOSEN:
+                self.log.accept(slot, ballot, command)
+        super()._advance(ctx, ballot, limit)
+
+
+class ExecutesPastGaps(Mutant):
+    """A follower executes in slot order, without leaving one out."""
+
+    __slots__ = ()
+    hunt = "recoveries"
+
+    def _advance(self, ctx: Context, ballot: Ballot = CHOSEN, limit: int = 0) -> None:
+        super()._advance(ctx, ballot, limit)
+        known = [slot for slot, accepted, _ in self.log.accepted_from(self.committed) if accepted in (ballot, CHOSEN)]
+        if known and known[0] < limit:
+            self.committed = known[0]
+            super()._advance(ctx, ballot, limit)
+
+
+class ExecutesRetries(Mutant):
+    """A command that was chosen in two slots is executed once."""
+
+    __slots__ = ()
+
+    def _execute(self, ctx: Context, command: Command) -> None:
+        again = command.kind != "noop" and self.sessions.executed(command)
+        super()._execute(ctx, command)
+        if again:
+            ctx.execute(command)
+
+
+class ExecutesNoOps(Mutant):
+    """A no-op is committed and never executed."""
+
+    __slots__ = ()
+
+    def _execute(self, ctx: Context, command: Command) -> None:
+        if command.kind == "noop":
+            ctx.execute(command)
+        super()._execute(ctx, command)
+
+
+class NeedsNoIntersection(Mutant):
+    """Every phase-1 quorum shares a replica with every phase-2 quorum."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"phase1_quorum": 1, "phase2_quorum": 2, "unsafe_quorums": True}
+
+
+class CountsHalves(Mutant):
+    """Half of the replicas are no majority."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"phase1_quorum": 2, "phase2_quorum": 2, "unsafe_quorums": True}
+    replicas = 4
+
+
+class NeverAsksAgain(Mutant):
+    """A message that is lost is sent again."""
+
+    __slots__ = ()
+
+    def _retry(self, ctx: Context) -> None:
+        """Nothing is sent."""
+
+
+class NeverCatchesUp(Mutant):
+    """A replica asks for chosen values that it missed."""
+
+    __slots__ = ()
+
+    def _fetch(self, ctx: Context, source: int, known: int) -> None:
+        """Nothing is asked."""
+
+
+MUTANTS = (
+    IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
+    CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
+    ServesOldLeaders, ReportsOnlyItsCommits, TrustsOldAcceptances, ExecutesPastGaps, ExecutesRetries, ExecutesNoOps,
+    NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
+)  # fmt: skip
