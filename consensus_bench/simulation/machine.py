@@ -53,8 +53,8 @@ class Machine:
     """A server that runs ``replica``, from crash to crash."""
 
     __slots__ = (
-        "_deferred", "_most_results", "_path", "_results", "alive", "answer_links", "disk", "execute_ns", "handlers", "life",
-        "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed",
+        "_deferred", "_most_results", "_path", "_results", "alive", "answer_links", "disk", "execute_ns", "handlers",
+        "life", "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed",
         "timer_stream", "timers", "world",
     )  # fmt: skip
 
