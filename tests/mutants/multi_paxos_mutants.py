@@ -1,16 +1,16 @@
 """Known ways to get Multi-Paxos wrong: each a minimal subclass whose docstring names the rule that was removed.
 
-``settings`` are the options under which the rule matters, ``replicas`` the smallest cluster in which it is known to.
+``replicas`` is the smallest cluster in which the rule is known to matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from consensus_bench.contract import NOOP, Ballot, Command, Context
+from consensus_bench.contract import NOOP, Ballot, Cluster, Command, Context
 from protocols.multi_paxos import CANDIDATE, MultiPaxos
-from protocols.multi_paxos_messages import Accept, Accepted, Promise
+from protocols.multi_paxos_messages import Accept, Accepted, MultiPaxosOptions, Promise
 from protocols.slots import CHOSEN
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
@@ -20,7 +20,6 @@ class Mutant(MultiPaxos):
     """Base: correct."""
 
     __slots__ = ()
-    settings: ClassVar[dict[str, Any]] = {}
     replicas: ClassVar[int] = 3
 
 
@@ -200,6 +199,7 @@ class ExecutesRetries(Mutant):
     """A command that was chosen in two slots is executed once."""
 
     __slots__ = ()
+    killed_by = SCHEDULED
 
     def _execute(self, ctx: Context, command: Command) -> None:
         again = command.kind != "noop" and self.sessions.executed(command)
@@ -223,15 +223,21 @@ class NeedsNoIntersection(Mutant):
     """Every phase-1 quorum shares a replica with every phase-2 quorum."""
 
     __slots__ = ()
-    settings: ClassVar[dict[str, Any]] = {"phase1_quorum": 1, "phase2_quorum": 2, "unsafe_quorums": True}
+
+    def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.phase1_quorum = 1
 
 
 class CountsHalves(Mutant):
     """Half of the replicas are no majority."""
 
     __slots__ = ()
-    settings: ClassVar[dict[str, Any]] = {"phase1_quorum": 2, "phase2_quorum": 2, "unsafe_quorums": True}
     replicas = 4
+
+    def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.phase1_quorum = self.phase2_quorum = cluster.size // 2
 
 
 class NeverAsksAgain(Mutant):
