@@ -240,11 +240,17 @@ class DependencyGraph(State):
         """Look at each of ``queue``, to which every execution adds those that waited for it."""
         for root in queue:
             if root in self.nodes:
-                self.blocked_on.pop(root, None)
                 self.unready.discard(root)
-                if not self._awaits_unknown(root):
+                if self._is_blocked(root):  # an earlier search passed through it
+                    self._wait(root, self.blocked_on[root])
+                elif not self._awaits_unknown(root):
+                    self.blocked_on.pop(root, None)
                     self._search(root, queue, ready)
         return ready
+
+    def _wait(self, instance: InstanceId, blocked: InstanceId) -> None:
+        self.blocked_on[instance] = blocked
+        self.waiters.setdefault(blocked, []).append(instance)
 
     def _awaits_unknown(self, root: InstanceId) -> bool:
         """Whether an instance among the dependencies has a command not known here yet; then it waits for that."""
@@ -257,36 +263,43 @@ class DependencyGraph(State):
 
     def _search(self, root: InstanceId, queue: list[InstanceId], ready: list[Command]) -> None:
         """Tarjan's algorithm from ``root``, iterative. A component is complete only when all that it reaches has been
-        executed, so each is executed as it is found, also when the search then runs into something blocked: in that
-        case the root waits for it (the others on the stack wait already, or are in the queue)."""
-        order = {root: 0}
-        low = {root: 0}
-        stack = [root]
-        path = [(root, iter(self._edges(root)))]
-        while path:
-            instance, edges = path[-1]
-            for child in edges:
+        executed, so each is executed as it is found, also when the search then runs into something blocked. In that
+        case the root waits for it. The others on the stack cannot precede it either, and are marked so; they need no
+        place among its waiters, because they have one elsewhere or are still in the queue."""
+        order: dict[InstanceId, int] = {}
+        low: dict[InstanceId, int] = {}
+        stack: list[InstanceId] = []
+        path: list[tuple[InstanceId, Iterator[InstanceId]]] = []
+        entered: InstanceId | None = root
+        while entered is not None or path:
+            if entered is not None:
+                order[entered] = low[entered] = len(order)
+                stack.append(entered)
+                edges = self._edges(entered)
+                for child in edges:  # all before any is entered: nearly always the latest of some row is blocked
+                    if self._is_blocked(child):
+                        for passed in stack:
+                            self.blocked_on[passed] = child
+                        self._wait(root, child)
+                        return
+                path.append((entered, iter(edges)))
+                entered = None
+            instance, further = path[-1]
+            for child in further:
                 if child in low:  # on the stack: members of complete components are taken out of ``low``
                     low[instance] = min(low[instance], order[child])
                 elif not self.executed(child):
-                    if self._is_blocked(child):
-                        self.blocked_on[root] = child
-                        self.waiters.setdefault(child, []).append(root)
-                        return
-                    order[child] = low[child] = len(order)
-                    stack.append(child)
-                    path.append((child, iter(self._edges(child))))
+                    entered = child
                     break
             else:
                 path.pop()
-                lowest = low[instance]
                 if path:
                     parent = path[-1][0]
-                    low[parent] = min(low[parent], lowest)
-                if lowest == order[instance]:
-                    position = stack.index(instance)
-                    component = stack[position:]
-                    del stack[position:]
+                    low[parent] = min(low[parent], low[instance])
+                if low[instance] == order[instance]:
+                    component = [stack.pop()]
+                    while component[-1] != instance:
+                        component.append(stack.pop())
                     for member in component:
                         del low[member]
                     self._execute(component, queue, ready)
