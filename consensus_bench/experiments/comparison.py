@@ -173,12 +173,23 @@ def _write(
         "undecided": outcome.undecided,
         "code": code,
         "versions": versions(),
+        "leaders": _leaders(setup, runs, results),
         **_described(setup),
     }
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
     new = parts.folder / f"{MANIFEST}.new"
     new.write_bytes(data)
     new.replace(parts.folder / MANIFEST)
+
+
+def _leaders(setup: Setup, runs: list[Run], results: dict[str, Result]) -> dict[str, str | None]:
+    """Who led, by protocol, in the main runs: None where nobody said so, or not always the same."""
+    seen: dict[str, set[int]] = {contestant.label: set() for contestant in setup.contestants}
+    for run in runs:
+        numbers = results[run.key].numbers if run.key in results else None
+        if run.purpose == "main" and numbers is not None:
+            seen[run.protocol] |= {replica for _, replica in numbers.elections}
+    return {label: setup.sites[next(iter(who))] if len(who) == 1 else None for label, who in seen.items()}
 
 
 def _described(setup: Setup) -> dict[str, Any]:
@@ -203,7 +214,6 @@ def _described(setup: Setup) -> dict[str, Any]:
         },
         "sites": setup.sites,
         "client_sites": setup.client_sites,
-        "leaders": {c.label: setup.leader_site if c.has_leader else None for c in setup.contestants},
         "leader_choice": setup.leader_choice,
         "topology": {
             "name": topology.name,

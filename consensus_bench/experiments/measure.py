@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LINEARIZABILITY: Final = "linearizability"
 ANSWERED: Final = "every operation answered"
+CHUNK: Final = 1 << 16
+"""Operations that exist as Python objects at a time."""
 NO_ERROR: Final = "the protocol runs without an error"
 
 
@@ -107,13 +109,15 @@ def _linearizable(table: Table) -> Check:
     """The clients' history, key by key, as registers that begin empty."""
     history = History()
     names = ("client", "key", "kind", "value", "result", "sent_ns", "answered_ns")
-    for client, key, kind, value, result, sent, answered in zip(
-        *(column(table, name).tolist() for name in names), strict=True
-    ):
-        history.append(
-            client, key, KINDS[kind], value, None if result == NEVER else result, sent,
-            None if answered == NEVER else answered,
-        )  # fmt: skip
+    for start in range(0, len(table), CHUNK):
+        chunk = table[start : start + CHUNK]
+        for client, key, kind, value, result, sent, answered in zip(
+            *(column(chunk, name).tolist() for name in names), strict=True
+        ):
+            history.append(
+                client, key, KINDS[kind], value, None if result == NEVER else result, sent,
+                None if answered == NEVER else answered,
+            )  # fmt: skip
     verdict = history.check()
     detail = verdict.detail or f"operations on {verdict.keys} keys"
     return Check(LINEARIZABILITY, verdict.verdict, verdict.checked, detail)

@@ -128,7 +128,7 @@ def test_the_manifest_says_how_to_do_it_again(done: Outcome) -> None:
     manifest = json.loads((done.folder / "manifest.json").read_bytes())
     assert manifest["complete"] is True
     assert manifest["protocols"] == ["multi-paxos", "fixed-primary"]
-    assert manifest["leaders"]["multi-paxos"] in SITES
+    assert manifest["leaders"] == {"multi-paxos": "us-east-1", "fixed-primary": None}
     assert manifest["topology"]["rtt_ms"]["matrix"][0][1] == 64.419
     assert len(manifest["code"]["sha256"]) == 64
     again = load_scenario(done.folder / "scenario.toml")
@@ -303,8 +303,8 @@ def test_without_costs_the_median_is_the_closed_form(leader: str, tmp_path: Path
     assert medians == pytest.approx(bounds, abs=0.01)
 
 
-def test_one_million_operations_fit_in_memory_as_they_are_kept() -> None:
-    """The table of operations is the bulk of a run's memory: 8 bytes a number."""
+def test_operations_are_kept_as_plain_numbers() -> None:
+    """Their table is the bulk of what a comparison holds in memory: about 112 bytes an operation."""
     _, table = measure(plan(prepare(small()))[0])
     assert table.dtype == np.int64
     assert table.shape[1] == len(COLUMNS)

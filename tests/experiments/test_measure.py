@@ -102,7 +102,7 @@ def test_disagreeing_replicas_have_no_numbers() -> None:
 
 
 def test_clients_see_what_replicas_do_not_say() -> None:
-    workload = {"clients": 3, "conflict": 100.0, "reads": 0.5}
+    workload = {"clients": 3, "conflict": 100.0, "reads": 0.5, "think_ms": 20.0}
     result, _ = measure(run_of(protocols=[f"{BROKEN}:StaleReads"], workload=workload))
     assert result.numbers is None
     assert [check.property for check in result.checks if check.verdict == "violated"] == [LINEARIZABILITY]
