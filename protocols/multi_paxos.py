@@ -315,7 +315,8 @@ class MultiPaxos(Replica):
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         if message.committed > self.committed:
             self._advance(ctx, ballot, message.committed)
-            self._fetch(ctx, source, message.committed)
+            if message.committed > self.committed:
+                self._fetch(ctx, source)
 
     def _vote(self, ctx: Context, accept: Accept) -> None:
         """Accept, durably."""
@@ -381,9 +382,9 @@ class MultiPaxos(Replica):
             ctx.persist(slot, (CHOSEN, command))
             ctx.commit(slot, command)
 
-    def _fetch(self, ctx: Context, source: int, known: int) -> None:
-        """``source`` knows all slots below ``known``: ask for what cannot be told from the log here."""
-        if self.committed < known and self.fetching != self.committed:
+    def _fetch(self, ctx: Context, source: int) -> None:
+        """``source`` knows more slots to be chosen than can be told from the log here: ask, once in a while."""
+        if self.fetching != self.committed:
             self.fetching = self.committed
             ctx.send_unsynced(source, Fetch(self.committed))
 
@@ -402,7 +403,7 @@ class MultiPaxos(Replica):
             self._learn(ctx, slot, command)
         self._advance(ctx)
         if self.committed < message.committed:
-            self._fetch(ctx, source, message.committed)
+            self._fetch(ctx, source)
         elif self.role == CANDIDATE:
             self._prepare_again(ctx)
 
@@ -454,7 +455,8 @@ class MultiPaxos(Replica):
             self._follow(ctx, message.ballot, source)
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         self._advance(ctx, message.ballot, message.committed)
-        self._fetch(ctx, source, message.committed)
+        if message.committed > self.committed:
+            self._fetch(ctx, source)
 
     # --- timers -------------------------------------------------------------------------------------------------------
 

@@ -30,25 +30,24 @@ class Slots(State):
         """The slot after the last that has accepted something."""
         return self.first + len(self.ballots)
 
-    def put(self, slot: int, ballot: Ballot, command: Command) -> None:
-        """Hold ``command``, accepted at ``ballot``, in ``slot``."""
-        position = slot - self.first
+    def accept(self, slot: int, ballot: Ballot, command: Command) -> bool:
+        """Hold ``command``, accepted at ``ballot``, in ``slot``. False if the slot's value is known to be chosen: it
+        stays (and is the same)."""
         ballots = self.ballots
-        if position < len(ballots):
+        position = slot - self.first
+        known = len(ballots)
+        if position < known:
+            if ballots[position] == CHOSEN:
+                return False
             ballots[position] = ballot
             self.commands[position] = command
-            return
-        gap = position - len(ballots)
-        if gap:
-            ballots.extend([None] * gap)
-            self.commands.extend([None] * gap)
+            return True
+        if position > known:
+            ballots.extend([None] * (position - known))
+            self.commands.extend([None] * (position - known))
         ballots.append(ballot)
         self.commands.append(command)
-
-    def is_chosen(self, slot: int) -> bool:
-        """Whether ``slot`` is marked as ``CHOSEN``."""
-        position = slot - self.first
-        return position < len(self.ballots) and self.ballots[position] == CHOSEN
+        return True
 
     def accepted_from(self, slot: int) -> list[tuple[int, Ballot, Command]]:
         """(slot, ballot, command) of each slot from ``slot`` on that has accepted something."""

@@ -254,7 +254,7 @@ class NeverCatchesUp(Mutant):
 
     __slots__ = ()
 
-    def _fetch(self, ctx: Context, source: int, known: int) -> None:
+    def _fetch(self, ctx: Context, source: int) -> None:
         """Nothing is asked."""
 
 
