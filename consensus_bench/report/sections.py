@@ -1,0 +1,347 @@
+"""What a report says, in order: sections of paragraphs, tables and figures, from the data alone.
+
+Every table says whether its means are over operations or over sites: closed loops that run for a fixed time complete
+more operations at fast sites, so that a mean over operations favours them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from consensus_bench.report.load import Frame, Run
+
+LEAST_SAMPLES: Final = {"p99_ms": 1_000, "p999_ms": 10_000}
+"""Below so many operations a percentile rests on fewer than ten of them and is left blank."""
+RESAMPLES: Final = 2_000
+
+
+class Table(msgspec.Struct, frozen=True):
+    """``caption`` says what the means are over. The first ``texts`` columns are text, the others numbers."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    texts: int = 1
+
+
+class Section(msgspec.Struct):
+    """``figures``: names in ``figures.FIGURES`` with a caption each."""
+
+    key: str
+    title: str
+    text: list[str] = []
+    tables: list[Table] = []
+    figures: list[tuple[str, str]] = []
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number for a table; nothing for what is missing."""
+    return "" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def overall(run: Run, metric: str = "execute") -> Frame:
+    """By protocol: mean over operations, mean over sites, percentiles over operations, throughput; all seeds."""
+    s = run.summary[(run.summary["seed"] == "ALL") & (run.summary["metric"] == metric)]
+    everywhere = s[s["site"] == "ALL"].set_index("protocol")
+    sites = s[s["site"] != "ALL"].groupby("protocol")["mean_ms"].mean()
+    return everywhere.assign(sites_mean_ms=sites).reindex(run.protocols)
+
+
+def sections(run: Run) -> list[Section]:
+    """The report of one run."""
+    return [
+        _answer(run), _sites(run), _distribution(), _load(run), _conflict(run), _costs(run), _resources(run),
+        _seeds(run), _checks(run), _settings(run),
+    ]  # fmt: skip
+
+
+def _answer(run: Run) -> Section:
+    table = overall(run)
+    by_site = table["sites_mean_ms"].sort_values()
+    best, worst = by_site.index[0], by_site.index[-1]
+    text = []
+    if len(by_site) > 1:
+        text.append(
+            f"Averaged over the {len(run.client_sites)} client sites, {best} answered fastest: {by_site[best]:.0f} ms, "
+            f"against {by_site[worst]:.0f} ms for {worst}."
+        )
+    s = run.summary[
+        (run.summary["seed"] == "ALL") & (run.summary["metric"] == "execute") & (run.summary["site"] != "ALL")
+    ]
+    winners: dict[str, list[str]] = {}
+    for site in run.client_sites:
+        here = s[s["site"] == site].sort_values("p50_ms")
+        if len(here) > 1 and here["p50_ms"].iloc[1] - here["p50_ms"].iloc[0] < 0.01 * here["p50_ms"].iloc[0]:
+            winners.setdefault("no protocol alone (less than 1 % apart)", []).append(site)
+        elif len(here):
+            winners.setdefault(str(here["protocol"].iloc[0]), []).append(site)
+    if len(run.protocols) > 1:
+        text.append("Lowest median: " + "; ".join(f"{who} at {', '.join(at)}" for who, at in winners.items()) + ".")
+    for protocol, leader in run.manifest["leaders"].items():
+        here = s[s["protocol"] == protocol].set_index("site")["p50_ms"]
+        if leader in here.index and len(here) > 1:
+            far = here.idxmax()
+            text.append(
+                f"{protocol} is led from {leader}: a client there waits {here[leader]:.0f} ms (median), one at {far} "
+                f"{here[far]:.0f} ms."
+            )
+    if len(run.load):
+        peak = run.load.groupby("protocol")["throughput_ops"].max().reindex(run.protocols)
+        reached = ", ".join(f"{p} {peak[p]:,.0f}" for p in run.protocols)
+        text.append(f"Highest throughput reached under the load sweep, operations/s: {reached}.")
+    text.append(_verdict(run))
+    return Section("answer", "The answer in short", text)
+
+
+def _verdict(run: Run) -> str:
+    checks = run.checks
+    violated = checks[checks["verdict"] == "violated"]
+    undecided = checks[checks["verdict"] == "not decided"]
+    if len(violated):
+        return (
+            f"VIOLATED: {len(violated)} checks found a guarantee broken; see below. Numbers of those runs are left out."
+        )
+    if len(undecided):
+        return f"No guarantee was violated; {len(undecided)} checks could not be decided, see below."
+    return f"Every one of {len(checks)} checks of the runs held: what the clients saw was linearizable."
+
+
+def _sites(run: Run) -> Section:
+    s = run.summary[(run.summary["seed"] == "ALL") & (run.summary["metric"] == "execute")]
+    s = s[s["site"] != "ALL"].set_index(["protocol", "site"])
+    bounds = run.bounds[run.bounds["metric"] == "execute"].set_index(["protocol", "site"])
+    rows = []
+    for site in run.client_sites:
+        for protocol in run.protocols:
+            if (protocol, site) in s.index:
+                r, b = s.loc[protocol, site], bounds.loc[protocol, site]
+                p99 = r["p99_ms"] if r["count"] >= LEAST_SAMPLES["p99_ms"] else None
+                rows.append(
+                    [site, protocol, *map(number, (r["mean_ms"], r["p50_ms"], p99, b["bound_ms"], b["floor_ms"]))]
+                    + [number(r["throughput_ops"])]
+                )
+    whole = [
+        [p, *map(number, (r["sites_mean_ms"], r["mean_ms"], r["p50_ms"]))]
+        + [number(r[q]) if r["count"] >= LEAST_SAMPLES.get(q, 0) else "" for q in ("p90_ms", "p99_ms", "p999_ms")]
+        + [number(r["throughput_ops"], 0)]
+        for p, r in overall(run).iterrows()
+    ]
+    text = [
+        "Execution latency: from the moment an operation was due until its result was back at the client. The lower "
+        "bound is what the speed of the links and a majority of replicas allow any protocol; the closed form is this "
+        "protocol's own latency, for its leader, without jitter and without costs of the machines.",
+    ]
+    if run.manifest.get("leader_choice"):
+        text.append(f"Leader: {run.manifest['leader_choice']}")
+    per_site = Table(
+        "Per site; means over that site's operations, all seeds.",
+        ["site", "protocol", "mean ms", "p50 ms", "p99 ms", "closed form ms", "lower bound ms", "operations/s"],
+        rows,
+        texts=2,
+    )
+    total = Table(
+        "All sites. The first mean is over sites (each weighs the same); the other columns are over operations, of "
+        "which closed loops complete more at fast sites. Blank: too few operations for that percentile.",
+        [
+            "protocol",
+            "mean over sites ms",
+            "mean over operations ms",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "ops/s",
+        ],
+        whole,
+    )
+    figures = [("latency_by_site", "Median and 99th percentile per site, with the lower bound.")]
+    figures.append(("world", "The sites; colours of links are measured round trips."))
+    return Section("sites", "Who is served how fast", text, [per_site, total], figures)
+
+
+def _distribution() -> Section:
+    text = ["All measured operations of all sites and seeds, so over operations. Right: the same from the tail's side."]
+    return Section("distribution", "The whole distribution", text, [], [("distribution", "Distribution and tail.")])
+
+
+def _load(run: Run) -> Section:
+    section = Section("load", "How latency grows with load")
+    if not len(run.load):
+        section.text.append("This run had no load sweep (--load-rates off, or a profile whose machines cost nothing).")
+        return section
+    section.text.append(
+        "Open loop: operations arrive at random at the offered rate, spread evenly over the sites, and latency counts "
+        "from when each was due. Where throughput falls behind the offer, the system is saturated, and latency grows "
+        "for as long as the test lasts. The last columns name the busiest resource of any replica."
+    )
+    rows = [
+        [str(r["protocol"]), number(r["offered_ops"], 0), number(r["throughput_ops"], 0)]
+        + [number(r["p50_ms"]), number(r["p99_ms"]) if r["throughput_ops"] >= 500 else ""]
+        + [f"{r['busiest_resource'].replace('_', ' ')} at {r['busiest_site']}", f"{r['utilisation']:.0%}"]
+        for _, r in _in_order(run, run.load).iterrows()
+    ]
+    columns = ["protocol", "offered ops/s", "reached ops/s", "p50 ms", "p99 ms", "busiest", "used"]
+    section.tables.append(Table("Execution latency over operations, all sites.", columns, rows))
+    section.figures.append(("load", "Latency against the throughput that was reached."))
+    return section
+
+
+def _in_order(run: Run, table: Frame) -> Frame:
+    """Rows by protocol in the order of the command, as they stand within one."""
+    order = {protocol: i for i, protocol in enumerate(run.protocols)}
+    return table.sort_values("protocol", key=lambda column: column.map(order), kind="stable")
+
+
+def _conflict(run: Run) -> Section:
+    section = Section("conflict", "What conflicts cost")
+    if not len(run.conflict):
+        section.text.append("This run had no conflict sweep (--conflict-levels off, or other keys than 'conflict').")
+        return section
+    section.text.append(
+        "Closed loop; so many per cent of the operations go to one hot key, the others to a key of the client's own. "
+        "Protocols with a leader order everything anyway. EPaxos orders only what interferes: then it needs a second "
+        "round trip (the fast-path share falls), and a committed command may have to wait for others before it is "
+        "executed."
+    )
+    wide: dict[tuple[str, float], dict[str, Any]] = {}
+    for _, r in _in_order(run, run.conflict).iterrows():
+        cell = wide.setdefault((str(r["protocol"]), float(r["conflict_percent"])), {})
+        cell[str(r["metric"])] = r
+    rows = []
+    for (protocol, level), cell in wide.items():
+        fast = cell["commit"]["fast_share"]
+        rows.append(
+            [protocol, number(level, 0), "" if math.isnan(fast) else f"{fast:.1%}"]
+            + [number(cell[m][q]) for m in ("commit", "execute") for q in ("mean_ms", "p99_ms")]
+        )
+    columns = ["protocol", "hot key %", "fast path", "commit mean ms", "commit p99", "execute mean ms", "execute p99"]
+    section.tables.append(Table("Means over operations, all sites, one seed.", columns, rows))
+    section.figures.append(("conflict", "Solid: until executed; dotted: until committed. Right: the fast path."))
+    return section
+
+
+def _costs(run: Run) -> Section:
+    section = Section("costs", "What a command costs")
+    if not len(run.costs):
+        section.text.append("No cost table was written.")
+        return section
+    c = run.costs.groupby("protocol").mean(numeric_only=True).reindex(run.protocols)
+    busiest = "leader_messages_per_commit"
+    section.text.append(
+        "Per committed command, main runs: what all replicas together sent (answers to clients included), wrote and "
+        "fsynced, heartbeats and all. The last column is what the busiest replica sent and received."
+    )
+    rows = [
+        [p, number(r["messages_per_commit"], 2), number(r["bytes_per_commit"], 0), number(r["fsyncs_per_commit"], 2)]
+        + [number(r[busiest], 2)]
+        for p, r in c.iterrows()
+    ]
+    columns = ["protocol", "messages", "bytes", "fsyncs", "messages at the busiest replica"]
+    section.tables.append(Table("Means over seeds.", columns, rows))
+    return section
+
+
+def _resources(run: Run) -> Section:
+    section = Section("resources", "What was busy, and when")
+    if len(run.resources):
+        u = run.resources.groupby(["protocol", "site"], sort=False).mean(numeric_only=True)
+        rows = [
+            [p, site, *(f"{r[name]:.1%}" for name in ("cpu", "network_card", "disk"))]
+            for (p, site), r in u.iterrows()
+            if p in run.protocols
+        ]
+        columns = ["protocol", "replica at", "processor", "network card", "disk"]
+        section.tables.append(Table("Share of the measured time, main runs, mean over seeds.", columns, rows, texts=2))
+    section.figures.append(("timeline", "Completed operations per simulated second, mean over seeds."))
+    return section
+
+
+def _seeds(run: Run) -> Section:
+    """Differences between protocols, paired by seed: every protocol was asked the same operations under each seed."""
+    section = Section("differences", "Are the differences real?")
+    s = run.summary
+    s = s[(s["seed"] != "ALL") & (s["metric"] == "execute") & (s["site"] != "ALL")]
+    means = (
+        s.groupby(["protocol", "seed"])["mean_ms"].mean().unstack("protocol").reindex(columns=run.protocols).dropna()
+    )
+    if len(means) < 2 or len(run.protocols) < 2:
+        section.text.append("This takes at least two protocols and two seeds (--seeds).")
+        return section
+    section.text.append(
+        f"Mean over sites of the execution latency, paired by seed ({len(means)} seeds; the protocols were asked the "
+        "same operations under each). The interval is a 95 % bootstrap over seeds; where it holds zero, there is no "
+        "difference."
+    )
+    rows = []
+    for i, a in enumerate(run.protocols):
+        for b in run.protocols[i + 1 :]:
+            low, high = bootstrap_interval((means[a] - means[b]).tolist())
+            verdict = "no difference" if low <= 0 <= high else f"{b if low > 0 else a} is faster"
+            mean = float((means[a] - means[b]).mean())
+            rows.append([f"{a} − {b}", f"{mean:+.1f}", f"{low:+.1f} … {high:+.1f}", verdict])
+    columns = ["difference", "ms", "95 % interval", "verdict"]
+    section.tables.append(Table("Over sites.", columns, rows))
+    return section
+
+
+def bootstrap_interval(values: list[float], share: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap of the mean, seeded: (low, high)."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    draws = rng.choice(np.array(values), (RESAMPLES, len(values))).mean(axis=1)
+    low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
+
+
+def _checks(run: Run) -> Section:
+    section = Section("checks", "Was it right?", [_verdict(run)])
+    checks = run.checks
+    if not len(checks):
+        return section
+    rows = []
+    for (protocol, prop), group in _in_order(run, checks).groupby(["protocol", "property"], sort=False):
+        verdicts = sorted(set(group["verdict"]))
+        example = group.sort_values("verdict", key=lambda v: v.map({"violated": 0, "not decided": 1, "holds": 2})).iloc[
+            0
+        ]
+        rows.append(
+            [protocol, prop, " / ".join(verdicts), str(example["detail"]), str(len(group))]
+            + [f"{int(group['checked'].sum()):,}"]
+        )
+    columns = ["protocol", "property", "verdict", "what was checked", "runs", "checked"]
+    section.tables.append(Table("All runs, the sweeps' included.", columns, rows, texts=4))
+    return section
+
+
+def _settings(run: Run) -> Section:
+    m = run.manifest
+    t, p, code = m["topology"], m["profile"], m["code"]
+    rows = [
+        ["command", m["command"]],
+        ["seeds", ", ".join(map(str, m["seeds"]))],
+        ["workload", _plain(m["workload"])],
+        ["topology", f"{t['name']}: {t['statistic']}; {t['date']}; {t['source']}; licence {t['licence']}"],
+        ["replicas at", ", ".join(m["sites"])],
+        ["clients at", ", ".join(m["client_sites"])],
+        ["jitter", m["jitter"]],
+        [
+            "machines",
+            f"{p['name']}: {_plain({k: v for k, v in p.items() if k not in ('name', 'source')})}. {p['source']}",
+        ],
+        ["scenario", _plain({k: v for k, v in m["scenario"].items() if not isinstance(v, dict | list)})],
+        *[[f"options of {name}", _plain(options)] for name, options in m.get("options", {}).items()],
+        ["code", f"version {code['version']}, sha256 {code['sha256'][:16]}"],
+        ["versions", _plain(m["versions"])],
+    ]
+    text = [
+        "Everything that these numbers depend on. manifest.json has it in full; the same command gives the same bytes."
+    ]
+    return Section("settings", "Settings", text, [Table("", ["setting", "value"], rows, texts=2)])
+
+
+def _plain(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
