@@ -1,12 +1,13 @@
 """Known ways to get EPaxos wrong: each a minimal subclass whose docstring names the rule that was removed.
 
-``settings`` are the options under which the rule matters, ``replicas`` the smallest cluster in which it is known to.
+``settings`` are the options under which the rule matters, ``replicas`` the smallest cluster in which it is known to;
+``killed_by`` is the schedule that shows it, where random ones seldom do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import Ballot, Command, Context
 from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
@@ -25,6 +26,10 @@ from protocols.epaxos_messages import (
 )
 
 
+CORE: Final = "tests/protocols/test_epaxos.py::"
+RECOVERY: Final = "tests/protocols/test_epaxos_recovery.py::"
+
+
 class Mutant(EPaxos):
     """Base: correct."""
 
@@ -37,6 +42,7 @@ class SingleBallot(Mutant):
     """The ballot joined and the ballot of the last vote are kept apart (Sutra, IPL 2020)."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_joining_a_ballot_is_not_voting_at_it"
 
     def _join(self, ctx: Context, instance_id: InstanceId, instance: Instance, ballot: Ballot) -> RecoverOk:
         report = super()._join(ctx, instance_id, instance, ballot)
@@ -49,6 +55,7 @@ class ForgetsAccepted(Mutant):
     """A recoverer proposes the accepted value of the highest ballot again."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_case_2_an_accepted_value_is_proposed_again"
 
     def _highest_vote(self, replies: Sequence[RecoverOk]) -> RecoverOk | None:
         return None
@@ -136,6 +143,7 @@ class PromiseNotRecorded(Mutant):
     """An acceptor that joined a ballot refuses lower ones."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_a_promise_keeps_an_older_proposal_from_being_accepted"
 
     def _promise(self, instance: Instance, ballot: Ballot) -> None:
         if ballot[1] == self.me:
@@ -164,6 +172,7 @@ class CommitLeavesEarly(Mutant):
     """A leader's fast decision is on disk before anybody hears of it."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_a_fast_decision_that_a_crash_forgets_must_not_have_been_heard_of"
 
     def _announce(self, ctx: Context, decision: Commit) -> None:
         ctx.broadcast_unsynced(self.others, decision)
@@ -177,6 +186,7 @@ class ForgetsAcceptedNoop(Mutant):
     """An instance for which a no-op is accepted, but not committed, still interferes."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_an_accepted_noop_still_interferes"
     replicas = 5
 
     def _accept(self, ctx: Context, message: Accept, instance: Instance) -> None:
@@ -191,6 +201,7 @@ class ValidatesNothing(Mutant):
     """A recoverer asks its quorum for instances that exclude a fast commit."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_a_committed_command_that_does_not_see_it_excludes_it"
 
     def _validate(self, ctx: Context, message: Validate) -> tuple[Conflict, ...]:
         super()._validate(ctx, message)
@@ -201,6 +212,7 @@ class ValidateLeavesNoTrace(Mutant):
     """A replica remembers the command it was asked to validate: newer ones depend on it."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_what_was_validated_is_remembered_by_those_who_had_not_heard_of_it"
 
     def _validate(self, ctx: Context, message: Validate) -> tuple[Conflict, ...]:
         return tuple(self._excluding_star(message.instance, message.command, message.deps))
@@ -210,6 +222,7 @@ class TriesNothing(Mutant):
     """TryPreAccept is refused when something known excludes it."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_sosp13_a_committed_command_that_does_not_see_it_makes_it_begin_again"
     settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
     replicas = 5
 
@@ -221,6 +234,7 @@ class AlwaysBeginsAgain(Mutant):
     """What may have been committed on the fast path is proposed again, not replaced."""
 
     __slots__ = ()
+    killed_by = RECOVERY + "test_sosp13_identical_votes_of_f_replicas_are_accepted"
     settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
 
     def _possibly_committed(self, instance_id: InstanceId, recovery: Recovery) -> RecoverOk | None:
@@ -241,6 +255,7 @@ class CollectsTooEarly(Mutant):
     """Nothing is forgotten that may interfere with a replica's own unfinished command."""
 
     __slots__ = ()
+    killed_by = CORE + "test_what_may_interfere_with_an_unfinished_command_is_kept_for_its_recovery"
 
     def _gossip(self, ctx: Context) -> None:
         self.reported[self.me] = tuple(self.graph.executed_upto)
