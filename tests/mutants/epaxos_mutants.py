@@ -25,7 +25,6 @@ from protocols.epaxos_messages import (
     Validate,
 )
 
-
 CORE: Final = "tests/protocols/test_epaxos.py::"
 RECOVERY: Final = "tests/protocols/test_epaxos_recovery.py::"
 
