@@ -66,6 +66,7 @@ class Raft(RaftElection):
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
     )  # fmt: skip
+    sessions_type: ClassVar[type[Sessions]] = Sessions
     durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
 
     def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
@@ -74,7 +75,7 @@ class Raft(RaftElection):
         self.batch_ns = ns(options.batch_ms) if options.batch_size > 1 else 0
         self.chunk = max(CHUNK, options.batch_size)
         self.commit_index = 0
-        self.sessions = Sessions()
+        self.sessions = self.sessions_type()
         self.queue: list[Command] = []
         """Requests that wait for a leader, or for a batch to fill up."""
         self.pending: set[tuple[int, int]] = set()
@@ -229,20 +230,26 @@ class Raft(RaftElection):
                 return
             self._follow(ctx, message.term, source)
         self.heard_ns = ctx.clock_ns
-        ctx.set_timer("election", *self.election_ns)
-        log, previous, new = self.log, message.previous_index, message.entries
+        low, high = self.election_ns
+        ctx.set_timer("election", low, high)
+        log, last, new = self.log, message.previous_index, message.entries
         held = log.entries
-        if new and held and previous == log.base_index + len(held) and message.previous_term == held[-1].term:
-            self._store(ctx, previous + 1, new)  # the usual case: just what comes next
-        elif self._agrees(previous, message.previous_term):
-            self._merge(ctx, previous, new)
+        if held and last == log.base_index + len(held) and message.previous_term == held[-1].term:
+            for entry in new:  # the usual case: just what comes next
+                last += 1
+                held.append(entry)
+                ctx.persist(last, entry)
+        elif self._agrees(last, message.previous_term):
+            self._merge(ctx, last, new)
+            last += len(new)
         else:
-            hint = log.last_of_term(previous, message.previous_term)
-            ctx.send_unsynced(source, Conflict(message.term, previous, hint, log.term(hint)))
+            hint = log.last_of_term(last, message.previous_term)
+            ctx.send_unsynced(source, Conflict(message.term, last, hint, log.term(hint)))
             return
-        self._acknowledge(ctx, source, previous + len(new))
-        if message.commit_index > self.commit_index:
-            self._commit(ctx, min(message.commit_index, self._last_new(message)))
+        self._acknowledge(ctx, source, last)
+        commit_index = self._committed_here(message.commit_index, last)
+        if commit_index > self.commit_index:
+            self._commit(ctx, commit_index)
 
     def _is_outdated(self, term: int) -> bool:
         return term < self.current_term
@@ -292,10 +299,10 @@ class Raft(RaftElection):
     def _acknowledge(self, ctx: Context, leader: int, match_index: int) -> None:
         ctx.send(leader, Appended(self.current_term, match_index))
 
-    def _last_new(self, message: AppendEntries) -> int:
-        """Up to here the log is known to be the leader's. What stands beyond may be something else, of which the
+    def _committed_here(self, leader_commit: int, last_new: int) -> int:
+        """Up to ``last_new`` the log is known to be the leader's. What stands beyond may be something else, of which the
         leader's commit index says nothing (Figure 2)."""
-        return message.previous_index + len(message.entries)
+        return leader_commit if leader_commit < last_new else last_new
 
     # --- log replication: leader --------------------------------------------------------------------------------------
 
@@ -350,24 +357,20 @@ class Raft(RaftElection):
 
     def _commit(self, ctx: Context, index: int) -> None:
         """All entries up to ``index`` are committed: execute them in order. The leader answers."""
-        log, pending, leading = self.log, self.pending, self.role == LEADER
-        base, entries = log.base_index + 1, log.entries
+        base, entries = self.log.base_index + 1, self.log.entries
+        sessions, pending, leading = self.sessions, self.pending, self.role == LEADER
         for number in range(self.commit_index + 1, index + 1):
             command = entries[number - base].command
             ctx.commit(number, command)
             if command.kind == "noop":
                 continue
-            self._execute(ctx, command)
+            if sessions.add(command):  # once, however many entries hold the command (thesis section 6.3)
+                ctx.execute(command)
             if pending:
                 pending.discard((command.client, command.sequence))
             if leading:
                 ctx.answer(command)
-        self.commit_index = max(self.commit_index, index)
-
-    def _execute(self, ctx: Context, command: Command) -> None:
-        """Once, however many entries hold the command (thesis section 6.3)."""
-        if self.sessions.add(command):
-            ctx.execute(command)
+        self.commit_index = index
 
     def on_conflict(self, ctx: Context, source: int, message: Conflict) -> None:
         """Try again further back (section 5.3), a whole term at a time. Between the hint and the rejected index the
