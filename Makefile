@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench notebook lock clean
+.PHONY: compare test lint format bench notebook reference lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -37,6 +37,16 @@ $(STAMP): pyproject.toml requirements.lock.txt
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $@
+
+# Execute the analysis notebook on the reference run.
+notebook: $(STAMP)
+	$(BIN)/python results/notebook.py
+
+# The committed reference: the report of the default comparison, and the notebook on its data.
+reference: $(STAMP)
+	rm -rf results/reference
+	$(BIN)/consensus-bench compare --out results/reference
+	$(BIN)/python results/notebook.py
 
 # Pin every dependency with hashes and without host names.
 lock:

@@ -58,7 +58,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # whole path of a request does.
     jitter: str = "lognormal:0.02"
     seeds: tuple[int, ...] = tuple(range(1, DEFAULT_SEEDS + 1))
-    duration: float = 31.0
+    duration: float = 16.0
     warmup: float = 1.0
     client_timeout_ms: float = 10_000.0
     local_rtt_ms: float = 0.0

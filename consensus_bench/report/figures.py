@@ -76,6 +76,8 @@ def distribution(run: Run) -> Figure:
 
 def load_curve(run: Run) -> Figure:
     """Latency against the throughput that was reached, level by level of the offered load."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, (left, right) = _axes(4.2, 2, sharex=True)
     for number, protocol in enumerate(run.protocols):
         rows = run.load[run.load["protocol"] == protocol].groupby("offered_ops").mean(numeric_only=True)
@@ -87,7 +89,9 @@ def load_curve(run: Run) -> Figure:
         axes.set_xlim(left=0)
         axes.set_xlabel("throughput reached, operations/s")
         axes.set_ylabel(f"{what} of execution latency, ms")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     left.legend(loc="upper left")
     return figure
 
@@ -150,7 +154,7 @@ def world(run: Run) -> Figure:
     )  # fmt: skip
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(WIDTH_IN, 5.2))
+    figure, axes = plt.subplots(figsize=(WIDTH_IN, 4.1))
     figure.subplots_adjust(left=0.01, right=0.99, top=0.99, bottom=0.01)
     leader = next((site for site in run.manifest["leaders"].values() if site), None)
     world_map(axes, topology, run.manifest["sites"], run.manifest["client_sites"], leader)

@@ -64,7 +64,7 @@ def test_a_file_sets_every_part(tmp_path: Path) -> None:
         ("duration = 'long'", ("duration: expected `float`".replace("`", ""),)),
         ("duration = 0", ("duration = 0: must be above 0",)),
         ("duration = nan", ("duration = nan",)),
-        ("warmup = 31", ("warmup = 31: must lie between 0 and duration (31 s)",)),
+        ("warmup = 16", ("warmup = 16: must lie between 0 and duration (16 s)",)),
         ("load_duration = 0.5", ("sweep_warmup = 0.5: must lie between 0 and load_duration",)),
         ("seeds = [1, 1]", ("seeds = [1, 1]",)),
         ("seeds = []", ("seeds = []",)),

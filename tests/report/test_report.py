@@ -1,0 +1,161 @@
+"""The report: its numbers are the tables' numbers, it stands alone, it is the same for the same data."""
+
+from __future__ import annotations
+
+import json
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import run_folder
+from click.testing import CliRunner
+from rich.console import Console
+
+import consensus_bench
+from consensus_bench.cli.report import command
+from consensus_bench.contract import ConfigError
+from consensus_bench.report import load, print_summary, write_comparison, write_report
+from consensus_bench.report.sections import bootstrap_interval, overall, sections
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = run_folder.write(tmp_path_factory.mktemp("run"))
+    write_report(folder)
+    return folder
+
+
+def test_every_question_has_its_section_in_order(written: Path) -> None:
+    keys = re.findall(r'<section id="(\w+)"', (written / "report.html").read_text())
+    expected = "answer sites distribution load conflict costs resources differences checks settings"
+    assert keys == expected.split()
+
+
+def test_numbers_are_those_of_the_tables(written: Path) -> None:
+    run = load(written)
+    s = run.summary.query("seed == 'ALL' and metric == 'execute'").set_index(["protocol", "site"])
+    markdown = (written / "report.md").read_text()
+    for (protocol, site), row in s.iterrows():
+        if site != "ALL":
+            assert re.search(rf"\| {site} \| {protocol} \| {row.mean_ms:.1f} \| {row.p50_ms:.1f} \|", markdown)
+    expected = s.loc["raft"].drop("ALL")["mean_ms"].mean()
+    assert overall(run).loc["raft", "sites_mean_ms"] == pytest.approx(expected)
+    assert f"| raft | {expected:.1f} |" in markdown
+
+
+def test_every_table_says_what_its_means_are_over(written: Path) -> None:
+    for section in sections(load(written)):
+        for table in section.tables:
+            if any("mean" in column for column in table.columns):
+                assert re.search(r"over (sites|operations|that site's operations|seeds)", table.caption), table.caption
+
+
+def test_html_stands_alone(written: Path) -> None:
+    """Nothing is fetched: links only within the page, ids unique, no script."""
+    html = (written / "report.html").read_text()
+    assert "<script" not in html
+    assert not re.search(r'(src|href)="(?!#|data:)', re.sub(r"<a [^>]*>", "", html))
+    assert not re.search(r"url\((?!#)", html)
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html):
+        assert target in ids
+
+
+def test_same_data_same_bytes(written: Path, tmp_path: Path) -> None:
+    other = run_folder.write(tmp_path / "again")
+    write_report(other)
+    files = sorted(p.relative_to(written) for p in written.rglob("*") if p.is_file())
+    assert len(files) > 15
+    for name in files:
+        if name.suffix in (".html", ".md", ".svg", ".png"):
+            assert (written / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_what_is_missing_is_said_and_not_drawn(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path / "run", protocols=("raft",), seeds=1)
+    for name in ("load.csv", "conflict.csv"):
+        header = (folder / name).read_text().splitlines()[0]
+        (folder / name).write_text(header + "\n")
+    write_report(folder)
+    html = (folder / "report.html").read_text()
+    assert "This run had no load sweep" in html
+    assert "This run had no conflict sweep" in html
+    assert "at least two protocols and two seeds" in html
+    assert not (folder / "figures" / "load.png").exists()
+
+
+def test_seven_protocols_with_odd_names(tmp_path: Path) -> None:
+    names = tuple(f"p{i}<b>&{'x' * i}" for i in range(7))
+    folder = run_folder.write(tmp_path / "run", protocols=names)
+    html = write_report(folder).read_text()
+    assert "<b>" not in html
+    assert "p6&lt;b&gt;&amp;xxxxxx" in html
+
+
+def test_a_violation_is_said_first(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path / "run")
+    checks = run_folder.checks(("raft", "epaxos"))
+    checks[1]["verdict"] = "violated"
+    checks[3]["verdict"] = "not decided"
+    (folder / "checks.json").write_text(json.dumps(checks))
+    answer = sections(load(folder))[0]
+    assert answer.text[-1].startswith("VIOLATED: 1 checks")
+
+
+def test_rare_percentiles_are_blank_when_few_operations_bear_them(written: Path) -> None:
+    run = load(written)
+    run.summary["count"] = 999
+    site_table, all_table = sections(run)[1].tables
+    assert all(row[site_table.columns.index("p99 ms")] == "" for row in site_table.rows)
+    assert all(row[all_table.columns.index("p99.9 ms")] == "" for row in all_table.rows)
+
+
+def test_differences_are_paired_and_may_be_none(written: Path) -> None:
+    assert bootstrap_interval([1.0, 1.1, 0.9]) == bootstrap_interval([1.0, 1.1, 0.9])
+    low, high = bootstrap_interval([-1.0, 1.0, 0.5, -0.5])
+    assert low < 0 < high
+    rows = next(s for s in sections(load(written)) if s.key == "differences").tables[0].rows
+    assert rows[0][-1] == "raft is faster"
+
+
+def test_terminal_summary_shows_table_picture_and_verdict(written: Path) -> None:
+    out = StringIO()
+    print_summary(written, Console(file=out, width=100))
+    text = out.getvalue()
+    assert "100.0%" in text
+    assert "verification: 4 checks, all hold" in text
+    assert text.count("█") > 20
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_runs_side_by_side(written: Path, tmp_path: Path) -> None:
+    slower = run_folder.write(tmp_path / "slower", protocols=("epaxos", "raft"), name="slower")
+    write_comparison([written, slower], tmp_path / "both")
+    rows = re.findall(
+        r"^\| (made-up|slower) \| (\w+) \|.*\| ([^|]*) \|$", (tmp_path / "both" / "report.md").read_text(), re.M
+    )
+    assert [row[:2] for row in rows] == [
+        ("made-up", "raft"), ("made-up", "epaxos"), ("slower", "epaxos"), ("slower", "raft"),
+    ]  # fmt: skip
+    assert rows[0][2] == "" and float(rows[3][2].rstrip("%")) > 10  # raft is second there, and so 20 ms slower
+    assert (tmp_path / "both" / "figures" / "slower-distribution.png").is_file()
+
+
+def test_command(written: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [str(written), "--json"])
+    assert json.loads(result.output)["report"] == str(written / "report.html")
+    assert str(CliRunner().invoke(command, [str(written), str(written)]).exception).startswith("report: several runs")
+    assert "holds a run of its own" in str(CliRunner().invoke(command, [str(written), "--out", str(written)]).exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "no run is here"), ("{", "is not JSON"), ('{"format": 9}', "format 9 is unknown")],
+)
+def test_no_run_there(tmp_path: Path, content: str | None, text: str) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ConfigError, match=text):
+        consensus_bench.load(tmp_path)
