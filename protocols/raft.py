@@ -300,8 +300,8 @@ class Raft(RaftElection):
         ctx.send(leader, Appended(self.current_term, match_index))
 
     def _committed_here(self, leader_commit: int, last_new: int) -> int:
-        """Up to ``last_new`` the log is known to be the leader's. What stands beyond may be something else, of which the
-        leader's commit index says nothing (Figure 2)."""
+        """Up to ``last_new`` the log is known to be the leader's. What stands beyond may be something else, of which
+        the leader's commit index says nothing (Figure 2)."""
         return leader_commit if leader_commit < last_new else last_new
 
     # --- log replication: leader --------------------------------------------------------------------------------------
