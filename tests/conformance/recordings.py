@@ -15,6 +15,7 @@ EXAMPLE = f"{Path(__file__).parents[2] / 'docs' / 'examples' / 'fixed_primary.py
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "epaxos": [{}, {"rules": "sosp13"}, {"rules": "sosp13", "toq": True}, {"thrifty": True}],
     "multi-paxos": [{}, {"batch_size": 4, "batch_ms": 5.0, "window": 6}],
+    "raft": [{}, {"pre_vote": False, "check_quorum": False}, {"batch_size": 4, "batch_ms": 5.0, "window": 6}],
 }
 """Settings under which a protocol is another one."""
 SUBJECTS = [(name, settings) for name in [*protocol_names(), EXAMPLE] for settings in VARIANTS.get(name, [{}])]
