@@ -393,8 +393,8 @@ class Raft(RaftElection):
 
     def _feed(self, ctx: Context, follower: int) -> None:
         """Send what the window of a follower that is behind allows. If that is everything, it is in step."""
-        match, next_index, last = self.match_index[follower], self.next_index[follower], self.log.last_index
-        end = match + self.options.window
+        match, last = self.match_index[follower], self.log.last_index
+        next_index, end = max(self.next_index[follower], match + 1), match + self.options.window
         while next_index <= min(last, end):
             next_index += self._send_entries(ctx, follower, next_index, end + 1 - next_index)
         self.next_index[follower] = next_index
