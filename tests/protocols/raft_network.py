@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import raft_mutants as mutants
 from paxos_network import Network, put
 
 from consensus_bench.contract import Command, PropertyViolated, Replica
@@ -192,17 +191,3 @@ def leader_with_one_follower(protocol: type[Raft]) -> None:
                     network.deliver(source, to, type(message))
     if not {0, 1, 2} & set(network.leaders()):
         raise PropertyViolated("progress", f"a connected majority has no leader: {network.leaders()}")
-
-
-SCHEDULES: list[tuple[type[Raft], Callable[[type[Raft]], None]]] = [
-    (mutants.CountsOlderTerms, figure_8),
-    (mutants.VotedForNotDurable, vote_given_twice),
-    (mutants.VotesTwice, vote_given_twice),
-    (mutants.SolicitsEarly, vote_for_oneself_forgotten),
-    (mutants.CountsItselfEarly, own_copy_forgotten),
-    (mutants.ComparesLengthsOnly, longest_log_loses),
-    (mutants.VotesForAnyLog, longest_log_loses),
-    (mutants.PreVoteBeginsATerm, returns_from_isolation),
-    (mutants.LeadsWithoutAMajority, leader_with_one_follower),
-]
-"""Each mutant with the schedule that breaks it."""

@@ -6,10 +6,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import raft_mutants as mutants
 from hypothesis import given
 from hypothesis import strategies as st
 from paxos_network import put
-from raft_network import MS, PLAIN, SCHEDULES, A, B, C, D, RaftNetwork, disk, entries, violated
+from raft_network import (
+    MS,
+    PLAIN,
+    A,
+    B,
+    C,
+    D,
+    RaftNetwork,
+    disk,
+    entries,
+    figure_8,
+    leader_with_one_follower,
+    longest_log_loses,
+    own_copy_forgotten,
+    returns_from_isolation,
+    violated,
+    vote_for_oneself_forgotten,
+    vote_given_twice,
+)
 
 from consensus_bench.contract import NOOP, Cluster, ConfigError, Effect, Message
 from consensus_bench.contract.context import (
@@ -94,6 +113,19 @@ def election_timer_was_set(effects: Sequence[Effect]) -> bool:
 
 
 # --- the mutants ------------------------------------------------------------------------------------------------------
+
+SCHEDULES: list[tuple[type[Raft], Callable[[type[Raft]], None]]] = [
+    (mutants.CountsOlderTerms, figure_8),
+    (mutants.VotedForNotDurable, vote_given_twice),
+    (mutants.VotesTwice, vote_given_twice),
+    (mutants.SolicitsEarly, vote_for_oneself_forgotten),
+    (mutants.CountsItselfEarly, own_copy_forgotten),
+    (mutants.ComparesLengthsOnly, longest_log_loses),
+    (mutants.VotesForAnyLog, longest_log_loses),
+    (mutants.PreVoteBeginsATerm, returns_from_isolation),
+    (mutants.LeadsWithoutAMajority, leader_with_one_follower),
+]
+"""What random schedules hardly find, each with the schedule that breaks it."""
 
 
 @pytest.mark.parametrize(("mutant", "schedule"), SCHEDULES, ids=lambda value: value.__name__)
