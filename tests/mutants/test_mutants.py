@@ -114,5 +114,5 @@ def test_a_mutant_is_caught_and_the_protocol_is_not(mutant: Any) -> None:
 def test_a_mutant_has_the_test_that_kills_it(mutant: Any) -> None:
     file, _, test = mutant.killed_by.partition("::")
     source = (ROOT / file).read_text(encoding="utf-8")
-    assert mutant.__module__ in source
+    assert mutant.__name__ in source
     assert test in {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
