@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run
-from consensus_bench.report.style import BOUND, look
+from consensus_bench.report.style import BOUND, line, look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,9 +60,8 @@ def distribution(run: Run) -> Figure:
         every = np.linspace(0, len(values) - 1, 800)
         last = len(values) - np.geomspace(1, len(values), 400)
         keep = np.unique(np.concatenate([every, last]).astype(int))
-        color = look(number)["color"]
-        left.step(values[keep], share[keep], where="post", color=color, label=protocol)
-        right.step(values[keep], 1 - share[keep] + 1 / len(values), where="post", color=color, label=protocol)
+        left.step(values[keep], share[keep], where="post", label=protocol, **line(number))
+        right.step(values[keep], 1 - share[keep] + 1 / len(values), where="post", label=protocol, **line(number))
     left.set_ylabel("share of operations answered within")
     left.set_ylim(0, 1.01)
     right.set_yscale("log")
@@ -104,7 +103,8 @@ def conflict_curve(run: Run) -> Figure:
         rows = data[data["protocol"] == protocol]
         for metric, dash in (("execute", "-"), ("commit", ":")):
             mean = rows[rows["metric"] == metric].groupby("conflict_percent")["mean_ms"].mean()
-            left.plot(mean.index, mean, ls=dash, label=f"{protocol}, {metric}", **look(number))
+            size = 9 - 2 * number if number < 3 else 5  # what coincides is seen behind the next
+            left.plot(mean.index, mean, ls=dash, ms=size, label=f"{protocol}, {metric}", **look(number))
         fast = rows[rows["metric"] == "commit"].groupby("conflict_percent")["fast_share"].mean().dropna()
         if len(fast):
             right.plot(fast.index, fast * 100, label=protocol, **look(number))
@@ -129,7 +129,7 @@ def timeline(run: Run) -> Figure:
     for number, protocol in enumerate(run.protocols):
         rows = data[data["protocol"] == protocol]
         total = rows.groupby(["seed", "second"], observed=True)["completed_ops"].sum().groupby("second").mean()
-        axes.plot(total.index, total, color=look(number)["color"], label=protocol)
+        axes.plot(total.index, total, label=protocol, **line(number))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("simulated time, s")
     axes.set_ylabel("operations/s, all sites")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008): told apart with any colour vision; the marker tells them apart in grey.
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: Final = ((0, ()), (0, (5, 3)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+"""Of lines without markers, so that two that coincide are both seen."""
 BOUND: Final = "#444444"
 RC: Final[dict[str, Any]] = {
     "svg.hashsalt": "consensus-bench",
@@ -34,6 +36,11 @@ def look(number: int) -> dict[str, Any]:
     """Colour and marker of the protocol with this place in the comparison."""
     turn, place = divmod(number, len(PALETTE))
     return {"color": PALETTE[place], "marker": MARKERS[(place + turn) % len(MARKERS)]}
+
+
+def line(number: int) -> dict[str, Any]:
+    """Colour and dashes of the protocol with this place in the comparison."""
+    return {"color": PALETTE[number % len(PALETTE)], "ls": DASHES[number % len(DASHES)], "lw": 1.8}
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
