@@ -248,7 +248,11 @@ def test_an_interrupted_command_says_what_it_keeps_and_goes_on_from_there(tmp_pa
     """Ctrl-C goes to the whole process group, as on a terminal, while two workers are at work."""
     out = tmp_path / "run"
     words = [*QUICK, "--seeds", "6", "--duration", "120", "--jobs", "2", "--out", str(out)]
-    code = "import sys; from consensus_bench.cli import main; main()"
+    # A process started in the background ignores SIGINT, and so would its children: ask for it.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from consensus_bench.cli import main; main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "compare", *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
