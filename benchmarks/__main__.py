@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def ceiling(events: int) -> float:
     """Slim events per second that SimPy carries: 500 pending, each schedules one successor, delays drawn before."""
     env: Any = simpy.Environment()
     rng = plain_stream(1, "ceiling")
-    delays = iter([rng.randrange(1, 1_000_000) for _ in range(events + 500)])
+    delays = islice(cycle([rng.randrange(1, 1_000_000) for _ in range(1009)]), events + 500)
     schedule = env.schedule
 
     def fire(_event: Any) -> None:
