@@ -16,6 +16,7 @@ from consensus_bench.report.load import Frame, Run
 LEAST_SAMPLES: Final = {"p99_ms": 1_000, "p999_ms": 10_000}
 """Below so many operations a percentile rests on fewer than ten of them and is left blank."""
 RESAMPLES: Final = 2_000
+NO_NUMBERS: Final = "There are no numbers: no main run both finished and passed its checks."
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -51,7 +52,9 @@ def overall(run: Run, metric: str = "execute") -> Frame:
 
 
 def sections(run: Run) -> list[Section]:
-    """The report of one run."""
+    """The report of one run. Where no run of the comparison passed its checks, there are no numbers to report."""
+    if not len(run.summary):
+        return [Section("answer", "The answer in short", [_verdict(run), NO_NUMBERS]), _checks(run), _settings(run)]
     return [
         _answer(run), _sites(run), _distribution(), _load(run), _conflict(run), _costs(run), _resources(run),
         _seeds(run), _checks(run), _settings(run),
@@ -99,6 +102,8 @@ def _answer(run: Run) -> Section:
 
 def _verdict(run: Run) -> str:
     checks = run.checks
+    if not len(checks):
+        return "Nothing was checked: no run finished."
     violated = checks[checks["verdict"] == "violated"]
     undecided = checks[checks["verdict"] == "not decided"]
     if len(violated):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run, load
-from consensus_bench.report.sections import number, overall
+from consensus_bench.report.sections import NO_NUMBERS, number, overall
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,9 @@ def print_summary(folder: str | Path, console: Console) -> None:
     from rich.table import Table
 
     run = load(folder)
+    if not len(run.summary):
+        console.print(NO_NUMBERS)
+        return
     table = Table(title="execution latency, ms", title_justify="left", box=None, pad_edge=False)
     table.add_column("protocol")
     for column in ("mean over sites", "mean over ops", "p50", "p99", "ops/s", "fast path"):

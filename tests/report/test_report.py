@@ -7,6 +7,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import run_folder
 from click.testing import CliRunner
@@ -102,6 +103,25 @@ def test_a_violation_is_said_first(tmp_path: Path) -> None:
     (folder / "checks.json").write_text(json.dumps(checks))
     answer = sections(load(folder))[0]
     assert answer.text[-1].startswith("VIOLATED: 1 checks")
+
+
+def test_a_run_without_numbers_still_has_a_report(tmp_path: Path) -> None:
+    """All main runs were violated: no table has rows but the checks'."""
+    folder = run_folder.write(tmp_path / "run")
+    for path in folder.glob("*.csv"):
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    for path in folder.glob("*.parquet"):
+        pd.read_parquet(path).iloc[:0].to_parquet(path)
+    checks = run_folder.checks(("raft", "epaxos"))
+    for check in checks:
+        check["verdict"] = "violated"
+    (folder / "checks.json").write_text(json.dumps(checks))
+    html = write_report(folder).read_text()
+    assert "VIOLATED: 4 checks" in html
+    assert "There are no numbers" in html
+    out = StringIO()
+    print_summary(folder, Console(file=out, width=100))
+    assert "no numbers" in out.getvalue()
 
 
 def test_rare_percentiles_are_blank_when_few_operations_bear_them(written: Path) -> None:
