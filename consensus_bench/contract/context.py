@@ -1,6 +1,7 @@
 """What a replica may do: the context records effects, in order, as plain tuples ``(tag, a, b)``.
 
-It acts on nothing itself. The simulator, the random scheduler, the explorer, traces and tests all read the same list.
+It acts on nothing itself: schedulers, traces and tests read the list. The simulator's own context (simulation/hot_path.py)
+has the same methods with the same meaning and acts at once, because a list made and read again costs a third of a message.
 
 Stable storage. The writes of one handler are one atomic record. Everything that vouches for the disk (``send``,
 ``commit``, ``answer``) leaves only when *every* write that this replica issued before it is durable: the barrier is
