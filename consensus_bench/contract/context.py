@@ -1,7 +1,8 @@
 """What a replica may do: the context records effects, in order, as plain tuples ``(tag, a, b)``.
 
-It acts on nothing itself: schedulers, traces and tests read the list. The simulator's own context (simulation/hot_path.py)
-has the same methods with the same meaning and acts at once, because a list made and read again costs a third of a message.
+It acts on nothing itself: schedulers, traces and tests read the list. The simulator's own context
+(simulation/hot_path.py) has the same methods with the same meaning and acts at once, because a list that is made and
+read again costs about a fifth of a message's instructions.
 
 Stable storage. The writes of one handler are one atomic record. Everything that vouches for the disk (``send``,
 ``commit``, ``answer``) leaves only when *every* write that this replica issued before it is durable: the barrier is
