@@ -27,23 +27,20 @@ class Sessions(State):
         """Record the execution of ``command``; False if it had been executed before."""
         client, sequence = command.client, command.sequence
         expected = self.next.get(client, 1)
-        if sequence < expected:
-            return False
-        ahead = self.ahead.get(client)
-        if sequence == expected:
-            sequence += 1
-            if ahead is not None:
-                while sequence in ahead:
-                    ahead.remove(sequence)
-                    sequence += 1
-                if not ahead:
-                    del self.ahead[client]
-            self.next[client] = sequence
+        if sequence == expected and client not in self.ahead:
+            self.next[client] = sequence + 1
             return True
-        if ahead is None:
-            self.ahead[client] = {sequence}
-            return True
-        if sequence in ahead:
-            return False
-        ahead.add(sequence)
-        return True
+        return self._add_out_of_order(client, sequence, expected)
+
+    def _add_out_of_order(self, client: int, sequence: int, expected: int) -> bool:
+        ahead = self.ahead.setdefault(client, set())
+        new = sequence >= expected and sequence not in ahead
+        if new:
+            ahead.add(sequence)
+            while expected in ahead:
+                ahead.remove(expected)
+                expected += 1
+            self.next[client] = expected
+        if not ahead:
+            del self.ahead[client]
+        return new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
 from consensus_bench.contract import Command
@@ -72,7 +73,8 @@ class Site:
         link = self.links[self.contacts[request.contact]]
         arrive = max(now + link.delay(), link.last_unsynced_ns)
         link.last_unsynced_ns = arrive
-        world.schedule(Delivery(link.callbacks, self.life, now, arrive, request.command), NORMAL, arrive - now)
+        event = Delivery(link.callbacks, self.life, now, arrive, request.command)
+        heappush(world.env.queue, (arrive, NORMAL, world.env.next_number(), event))
 
     def on_answer(self, event: Answer) -> None:
         """An answer arrives. Only the first counts."""

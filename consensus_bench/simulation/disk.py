@@ -16,13 +16,13 @@ class Disk:
     With ``keep`` the contents are kept, so that a crashed replica can be restarted from them.
     """
 
-    __slots__ = ("_contents", "_pending", "_running_ns", "busy_ns", "durable_ns", "fsyncs", "keep", "sample")
+    __slots__ = ("_contents", "_pending", "_starts_ns", "busy_ns", "durable_ns", "fsyncs", "keep", "sample")
 
     def __init__(self, sample: Callable[[], int], keep: bool) -> None:
         self.sample = sample
         self.keep = keep
         self.durable_ns = 0  # when the last planned fsync ends
-        self._running_ns = 0  # when the running one ends; another is planned if that is earlier
+        self._starts_ns = 0  # when it begins, which may be later than now: what comes before shares it
         self.fsyncs = 0
         self.busy_ns = 0
         self._pending: deque[tuple[int, list[Effect]]] = deque()
@@ -32,17 +32,13 @@ class Disk:
         """Issue one handler's ``record`` at ``at_ns`` (not before now, nor an earlier one); returns when it is durable.
         The caller may go on to fill the record until it returns from the handler."""
         end = self.durable_ns
-        if end <= at_ns or self._running_ns <= at_ns or self._running_ns == end:
+        if self._starts_ns <= at_ns:  # otherwise the planned fsync has not begun: the record shares it
+            start = end if end > at_ns else at_ns
             duration = self.sample()
             self.fsyncs += 1
             self.busy_ns += duration
-            if end <= at_ns:  # idle: starts at once
-                self._running_ns = end = at_ns + duration
-            else:  # starts when the running one ends
-                self._running_ns = end
-                end += duration
-            self.durable_ns = end
-        # Otherwise an fsync is planned that has not begun: the record shares it.
+            self._starts_ns = start
+            self.durable_ns = end = start + duration
         if self.keep:
             self._pending.append((end, record))
             if len(self._pending) >= 4096:
@@ -62,7 +58,7 @@ class Disk:
         """Power lost: records that are not durable are gone; the disk is idle when it comes back."""
         self._settle(now_ns)
         self._pending.clear()
-        self._running_ns = self.durable_ns = now_ns
+        self._starts_ns = self.durable_ns = now_ns
 
     def contents(self) -> Mapping[Hashable, Any]:
         """What a restarted replica finds (after ``crash``)."""

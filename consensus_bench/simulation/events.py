@@ -1,7 +1,7 @@
 """Slim SimPy events: one object, one callback, no process, no store, no resource.
 
-``Environment.step`` asks an event for nothing but ``callbacks`` and ``_ok`` (SimPy 4.1; tests/simulation holds it to
-that). A message that travels is one such event; waiting at a processor, a network card or a disk is arithmetic.
+SimPy asks an event for nothing but ``callbacks`` and ``_ok`` (4.1; tests/simulation holds it to that), and so does
+clock.py. A message that travels is one such event; waiting at a processor, a network card or a disk is arithmetic.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ replica wrote before is durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import heappush as push
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consensus_bench.contract import Command, Context, apply
@@ -52,6 +53,8 @@ class HotPath(NamedTuple):
 
     deliver: Callable[[Any], None]
     """A peer's message arrives (callback of ``Delivery``)."""
+    deliver_own: Callable[[Any], None]
+    """So does one that the replica sent to itself, which costs the processor nothing."""
     request: Callable[[Any], None]
     """A client's command arrives (callback of ``Delivery``)."""
     enter: Callable[[int], Context]
@@ -66,12 +69,14 @@ def hot_path(machine: Machine) -> HotPath:
     me, links, answer_links = machine.me, machine.links, machine.answer_links
     receive_ns, send_ns, execute_ns = machine.receive_ns, machine.send_ns, machine.execute_ns
     ps_per_byte = machine.ps_per_byte
-    schedule, find_handler = machine.world.schedule, machine.handlers.get
+    queue, next_number = machine.world.env.queue, machine.world.env.next_number
+    find_handler = machine.handlers.get
     committed, executed = machine.tell_committed, machine.tell_executed
-    timers = machine.timers
+    find_timer = machine.timers.get
     write, keep = machine.disk.write, machine.disk.keep
-    sizes: dict[type, Any] = {}
-    find_size = sizes.get
+    fixed_sizes: dict[type, int] = {}
+    find_size = fixed_sizes.get
+    sizers: dict[type, Callable[[Any], int]] = {}
     now = busy = free = durable = 0  # the time; when the processor and the card are free; when all writes are on disk
     record: list[Effect] | None = None  # this handler's writes, once there is one
     life = machine.life
@@ -89,22 +94,32 @@ def hot_path(machine: Machine) -> HotPath:
 
     def deliver(event: Any) -> None:
         nonlocal now, busy, received, record
-        sender = event.sender
-        if event.leave_ns > sender.died_ns:  # had not left when its sender died
-            return
         message = event.message
         handler = find_handler(type(message))
         if handler is None:  # a dead machine has no handlers
             return
         now = context.clock_ns = event.arrive_ns
+        busy = (now if now > busy else busy) + receive_ns
+        received += 1
+        record = None
+        handler(context, event.sender.me, message)
+
+    def deliver_own(event: Any) -> None:
+        nonlocal now, busy, record
+        message = event.message
+        handler = find_handler(type(message))
+        if handler is None:
+            return
+        now = context.clock_ns = event.arrive_ns
         if now > busy:
             busy = now
-        source = sender.me
-        if source != me:
-            received += 1
-            busy += receive_ns
         record = None
-        handler(context, source, message)
+        handler(context, me, message)
+
+    def deliver_if_left(event: Any) -> None:
+        """Where machines crash: not what had not left when its sender died."""
+        if event.leave_ns <= event.sender.died_ns:
+            (deliver_own if event.sender.me == me else deliver)(event)
 
     def request(event: Any) -> None:
         nonlocal now, busy, received, record
@@ -142,80 +157,89 @@ def hot_path(machine: Machine) -> HotPath:
             record.append((FORGET, key, None))
 
     def size_of(message: Any) -> int:
+        """The size of a message whose type is new, or whose messages differ in size."""
         kind: Any = type(message)
-        size: Any = find_size(kind)
-        if size is None:
-            size = sizes[kind] = sizer(kind)
-        return size if type(size) is int else size(message)
+        measure = sizers.get(kind)
+        if measure is None:
+            size = sizer(kind)
+            if isinstance(size, int):
+                fixed_sizes[kind] = size
+                return size
+            measure = sizers[kind] = size
+        return measure(message)
 
     def send(to: int, message: Any) -> None:
         nonlocal busy, free, sent, sent_bytes
+        if to == me:  # back when the disk has caught up
+            send_own(busy if busy > durable else durable, message)
+            return
+        size = find_size(type(message))
+        if size is None:
+            size = size_of(message)
         link = links[to]
-        if to == me:  # no card, no link: back when the disk has caught up
-            leave = arrive = busy if busy > durable else durable
+        sent += 1
+        sent_bytes += size
+        busy += send_ns
+        free = (busy if busy > free else free) + size * ps_per_byte // 1000
+        leave = free if free > durable else durable
+        arrive = leave + link.delay()
+        if arrive < link.last_synced_ns:
+            arrive = link.last_synced_ns
         else:
-            size = find_size(type(message))
-            if type(size) is not int:
-                size = size_of(message)
+            link.last_synced_ns = arrive
+        push(queue, (arrive, NORMAL, next_number(), Delivery(link.callbacks, life, leave, arrive, message)))
+
+    def send_own(at_ns: int, message: Any) -> None:
+        """A message to itself takes no card and no link."""
+        push(queue, (at_ns, NORMAL, next_number(), Delivery(links[me].callbacks, life, at_ns, at_ns, message)))
+
+    def broadcast(targets: Sequence[int], message: Any) -> None:
+        nonlocal busy, free, sent, sent_bytes
+        size = find_size(type(message))
+        if size is None:
+            size = size_of(message)
+        transmit_ns = size * ps_per_byte // 1000
+        for to in targets:
+            if to == me:
+                send_own(busy if busy > durable else durable, message)
+                continue
+            link = links[to]
             sent += 1
             sent_bytes += size
             busy += send_ns
-            free = (busy if busy > free else free) + size * ps_per_byte // 1000
+            free = (busy if busy > free else free) + transmit_ns
             leave = free if free > durable else durable
             arrive = leave + link.delay()
             if arrive < link.last_synced_ns:
                 arrive = link.last_synced_ns
             else:
                 link.last_synced_ns = arrive
-        schedule(Delivery(link.callbacks, life, leave, arrive, message), NORMAL, arrive - now)
+            push(queue, (arrive, NORMAL, next_number(), Delivery(link.callbacks, life, leave, arrive, message)))
 
-    def broadcast(targets: Sequence[int], message: Any) -> None:
-        nonlocal busy, free, sent, sent_bytes
-        size = find_size(type(message))
-        if type(size) is not int:
-            size = size_of(message)
-        transmit_ns = size * ps_per_byte // 1000
-        for to in targets:
-            link = links[to]
-            if to == me:
-                leave = arrive = busy if busy > durable else durable
-            else:
-                sent += 1
-                sent_bytes += size
-                busy += send_ns
-                free = (busy if busy > free else free) + transmit_ns
-                leave = free if free > durable else durable
-                arrive = leave + link.delay()
-                if arrive < link.last_synced_ns:
-                    arrive = link.last_synced_ns
-                else:
-                    link.last_synced_ns = arrive
-            schedule(Delivery(link.callbacks, life, leave, arrive, message), NORMAL, arrive - now)
+    def send_unsynced(to: int, message: Any) -> None:
+        broadcast_unsynced((to,), message)
 
     def broadcast_unsynced(targets: Sequence[int], message: Any) -> None:
         nonlocal busy, free, sent, sent_bytes
         size = find_size(type(message))
-        if type(size) is not int:
+        if size is None:
             size = size_of(message)
         transmit_ns = size * ps_per_byte // 1000
         for to in targets:
-            link = links[to]
             if to == me:
-                arrive = busy
+                send_own(busy, message)
+                continue
+            link = links[to]
+            sent += 1
+            sent_bytes += size
+            busy += send_ns
+            free = (busy if busy > free else free) + transmit_ns
+            arrive = free + link.delay()
+            if arrive < link.last_unsynced_ns:
+                arrive = link.last_unsynced_ns
             else:
-                sent += 1
-                sent_bytes += size
-                busy += send_ns
-                free = (busy if busy > free else free) + transmit_ns
-                arrive = free + link.delay()
-                if arrive < link.last_unsynced_ns:
-                    arrive = link.last_unsynced_ns
-                else:
-                    link.last_unsynced_ns = arrive
-            schedule(Delivery(link.callbacks, life, free, arrive, message), NORMAL, arrive - now)
-
-    def send_unsynced(to: int, message: Any) -> None:
-        broadcast_unsynced((to,), message)
+                link.last_unsynced_ns = arrive
+            push(queue, (arrive, NORMAL, next_number(), Delivery(link.callbacks, life, free, arrive, message)))
 
     def commit(place: Any, command: Command) -> None:
         nonlocal fresh, fresh_ns
@@ -265,16 +289,17 @@ def hot_path(machine: Machine) -> HotPath:
         else:
             link.last_synced_ns = arrive
         event = Answer(link.callbacks, life, leave, arrive, command, result, committed_ns, executed_ns)
-        schedule(event, NORMAL, arrive - now)
+        push(queue, (arrive, NORMAL, next_number(), event))
 
     def set_timer(name: Any, low_ns: int, high_ns: int | None = None) -> None:
-        timer = timers.get(name)
-        if timer is not None and timer.high_ns == high_ns and timer.low_ns == low_ns and timer.queued_ns >= 0:
-            timer.armed_ns = now  # as before: its alarm is in the queue and comes early enough
+        timer = find_timer(name)
+        if timer is not None and 0 <= timer.queued_ns <= now + low_ns:  # its alarm comes early enough
+            timer.armed_ns = now
+            timer.low_ns = low_ns
+            timer.high_ns = low_ns if high_ns is None else high_ns
             timer.deadline_ns = -1
-            if timer.queued_ns <= now + low_ns:
-                return
-        machine.set_timer(name, low_ns, low_ns if high_ns is None else high_ns, now)
+        else:
+            machine.set_timer(name, low_ns, low_ns if high_ns is None else high_ns, now)
 
     def note(fact: str, command: Command | None = None) -> None:
         machine.world.note(me, now, fact, command)
@@ -297,4 +322,6 @@ def hot_path(machine: Machine) -> HotPath:
     ):  # fmt: skip
         setattr(context, function.__name__, function)
     context.cancel_timer = machine.cancel_timer  # type: ignore[method-assign]
-    return HotPath(deliver, request, enter, boot, counters)
+    if machine.disk.keep:
+        return HotPath(deliver_if_left, deliver_if_left, request, enter, boot, counters)
+    return HotPath(deliver, deliver_own, request, enter, boot, counters)

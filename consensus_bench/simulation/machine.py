@@ -98,6 +98,11 @@ class Machine:
         return (self._path.deliver,)
 
     @property
+    def own_callbacks(self) -> tuple[Callable[[Any], None]]:
+        """Callbacks of a message from this machine to itself."""
+        return (self._path.deliver_own,)
+
+    @property
     def request_callbacks(self) -> tuple[Callable[[Any], None]]:
         """Callbacks of a client's request to this machine."""
         return (self._path.request,)

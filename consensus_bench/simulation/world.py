@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-import simpy
 
 from consensus_bench.contract import Cluster, Command, Replica, ns
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.simulation.clients import Population, Site
+from consensus_bench.simulation.clock import Clock
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.machine import Link, Machine
 from consensus_bench.simulation.network import NO_JITTER, Geography, Jitter
@@ -77,7 +77,7 @@ class World:
         self.client_timeout_ns = ns(settings.client_timeout_ms)
         self.stop_ns = round(settings.duration_s * SECOND_NS)
         self.warmup_ns = round(settings.warmup_s * SECOND_NS)
-        self.env: Any = simpy.Environment()  # not simpy's type: time is an integer here, events are slim
+        self.env: Any = Clock()  # Any: its events are slim, not simpy's
         self.schedule: Any = self.env.schedule  # (event, priority, delay in ns)
         self.operations = Operations()
         self.paths: dict[tuple[int, int], int] = {}
@@ -113,7 +113,7 @@ class World:
         for a, machine in enumerate(self.machines):
             for b, other in enumerate(self.machines):
                 delay = jitter.sampler(g, g.replicas[a], g.replicas[b], seed, f"replica {a} to {b}")
-                machine.links.append(Link(delay, other.deliver_callbacks))
+                machine.links.append(Link(delay, machine.own_callbacks if a == b else other.deliver_callbacks))
             answers = []
             for i, site in enumerate(self.sites):
                 up = jitter.sampler(g, g.clients[i], g.replicas[a], seed, f"client {i} to {a}")

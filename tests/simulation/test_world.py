@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from heapq import heappush
 from typing import Any
 
 import pytest
 import simpy
 from worlds import geography
 
-from consensus_bench.simulation.events import Answer, Delivery
+from consensus_bench.simulation import clients, hot_path
+from consensus_bench.simulation.events import Answer
 from consensus_bench.simulation.network import Geography, Jitter
 from consensus_bench.simulation.profiles import find_profile
 from consensus_bench.simulation.workload import Workload
@@ -37,23 +39,25 @@ def world(protocol: str, **changes: Any) -> World:
 def test_one_event_a_message(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deliveries between machines plus answers are precisely what the machines sent; requests one each."""
     seen: Counter[str] = Counter()
-    original = simpy.Environment.schedule
 
-    def schedule(self: Any, event: Any, *rest: Any) -> None:
+    def push(queue: Any, entry: Any) -> None:
+        event = entry[3]
         if isinstance(event, Answer):
             seen["answers"] += 1
-        elif isinstance(event, Delivery):
-            if event.sender.me < 0:
-                seen["requests"] += 1
-            elif event.callbacks[0] != w.machines[event.sender.me].deliver_callbacks[0]:
-                seen["between replicas"] += 1
-            else:
-                seen["to itself"] += 1
-        else:
-            seen["other"] += 1
+        elif event.sender.me < 0:
+            seen["requests"] += 1
+        elif event.callbacks[0] != w.machines[event.sender.me].own_callbacks[0]:
+            seen["between replicas"] += 1
+        heappush(queue, entry)
+
+    def schedule(self: Any, event: Any, *rest: Any) -> None:
+        seen["other"] += 1
         original(self, event, *rest)
 
+    original = simpy.Environment.schedule
     monkeypatch.setattr(simpy.Environment, "schedule", schedule)
+    monkeypatch.setattr(hot_path, "push", push)
+    monkeypatch.setattr(clients, "heappush", push)
     w = world(protocol)
     w.run()
     operations = w.operations.column("attempts")
