@@ -10,7 +10,7 @@ import msgspec
 
 from consensus_bench.experiments.catalogue import about
 from consensus_bench.experiments.command import command_line, replay_command
-from consensus_bench.experiments.measure import Result
+from consensus_bench.experiments.measure import Result, keep
 from consensus_bench.experiments.parts import MANIFEST, Parts, finished, new_folder, unfinished
 from consensus_bench.experiments.plan import Run, conflict_levels, load_levels, plan
 from consensus_bench.experiments.provenance import code_state, versions
@@ -102,11 +102,11 @@ def run_prepared(setup: Setup, progress: Progress = _silent) -> Outcome:
     before = finished(folder)
     if before is not None and _is_this_run(before, identity, code["sha256"]):
         return _read_outcome(folder, before)
-    parts = Parts(folder, identity, code["sha256"])
+    parts = Parts(folder, identity, code["sha256"], Result)
     (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
     interrupted = False
     try:
-        execute(runs, parts, scenario.jobs, progress)
+        execute(runs, parts, keep, scenario.jobs, progress)
     except KeyboardInterrupt:
         interrupted = True
     results = load_results(runs, parts)
@@ -149,7 +149,7 @@ def _write(
     setup: Setup,
     runs: list[Run],
     results: dict[str, Result],
-    parts: Parts,
+    parts: Parts[Result],
     code: dict[str, Any],
     outcome: Outcome,
     seconds: float,

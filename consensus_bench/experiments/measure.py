@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from consensus_bench.contract import PropertyViolated
+from consensus_bench.experiments.parts import Parts
 from consensus_bench.experiments.plan import Run
+from consensus_bench.experiments.runner import Stopped
 from consensus_bench.experiments.statistics import (
     Latencies,
     Window,
@@ -61,13 +63,16 @@ class Result(msgspec.Struct, frozen=True):
         return any(check.verdict == "violated" for check in self.checks)
 
 
-class Stopped(Exception):
-    """The user asked to stop; the run is dropped."""
-
-
 def window_of(settings: Settings) -> Window:
     """The measured interval of a run with these settings."""
     return Window(round(settings.warmup_s * SECOND_NS), round(settings.duration_s * SECOND_NS))
+
+
+def keep(run: Run, parts: Parts[Result], stop: Callable[[], bool]) -> None:
+    """Do ``run`` and save it: a ``runner.Work``."""
+    result, table = measure(run, stop)
+    wanted = run.purpose == "main" and result.numbers is not None
+    parts.save(run.key, result, table if wanted else None)
 
 
 def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result, Table]:

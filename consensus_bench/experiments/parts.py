@@ -1,22 +1,23 @@
 """Finished runs on disk: each is stored at once, so that an interruption loses nothing that was computed.
 
 ``DIR/.parts/run.json`` says what is being run (the scenario and the code); ``KEY.json`` is one run's result,
-``KEY.npy`` its operations (main runs only). The JSON comes last and by renaming: where it is, the run is whole.
+``KEY.npy`` its operations (where they are needed). The JSON comes last and by renaming: where it is, the run is whole.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from consensus_bench.contract import ConfigError
-from consensus_bench.experiments.measure import Result
 
 if TYPE_CHECKING:
     from consensus_bench.experiments.statistics import Table
+
+R = TypeVar("R", bound=msgspec.Struct)
 
 RUNS: Final = Path("results/runs")
 FOLDER: Final = ".parts"
@@ -31,12 +32,13 @@ class Claim(msgspec.Struct, frozen=True):
     created: str
 
 
-class Parts:
-    """The finished runs in ``folder``. Opening it refuses a folder that holds a run of another scenario; runs of the
-    same scenario by other code are dropped."""
+class Parts(Generic[R]):
+    """The finished runs in ``folder``, with results of type ``kind``. Opening it refuses a folder that holds a run
+    of another scenario; runs of the same scenario by other code are dropped."""
 
-    def __init__(self, folder: Path, scenario: dict[str, Any], code: str) -> None:
+    def __init__(self, folder: Path, scenario: dict[str, Any], code: str, kind: type[R]) -> None:
         self.folder = folder
+        self.kind = kind
         self.path = folder / FOLDER
         _refuse_other(folder, scenario)
         known = _claim(folder)
@@ -54,25 +56,25 @@ class Parts:
         for part in sorted(self.path.glob("*")):
             part.unlink()
 
-    def save(self, result: Result, table: Table | None) -> None:
-        """Keep one finished run."""
+    def save(self, key: str, result: R, table: Table | None = None) -> None:
+        """Keep the finished run ``key``."""
         if table is not None:
             import numpy as np
 
-            with (self.path / f"{result.key}.npy.new").open("wb") as file:
+            with (self.path / f"{key}.npy.new").open("wb") as file:
                 np.save(file, table)
-            (self.path / f"{result.key}.npy.new").replace(self.path / f"{result.key}.npy")
-        _write(self.path / f"{result.key}.json", msgspec.json.encode(result))
+            (self.path / f"{key}.npy.new").replace(self.path / f"{key}.npy")
+        _write(self.path / f"{key}.json", msgspec.json.encode(result))
 
-    def result(self, key: str) -> Result | None:
+    def result(self, key: str) -> R | None:
         """The result of the run ``key``, or None if it is not finished."""
         try:
-            return msgspec.json.decode((self.path / f"{key}.json").read_bytes(), type=Result)
+            return msgspec.json.decode((self.path / f"{key}.json").read_bytes(), type=self.kind)
         except FileNotFoundError:
             return None
 
     def table(self, key: str) -> Table:
-        """All operations of the main run ``key``, by due time."""
+        """The table that was saved with the run ``key``."""
         import numpy as np
 
         table: Table = np.load(self.path / f"{key}.npy")

@@ -31,6 +31,11 @@ class Run(msgspec.Struct, frozen=True):
     settings: Settings
     weight: float
 
+    @property
+    def urgent(self) -> bool:
+        """The main runs are the answer, the sweeps its context."""
+        return self.purpose == "main"
+
 
 def leader_capacity(profile: Profile, replicas: int, size: int) -> float | None:
     """Operations per second that saturate a leader which sees each request and each follower's reply (None: nothing

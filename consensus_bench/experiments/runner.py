@@ -1,4 +1,4 @@
-"""Does a plan's runs on several processes. Results depend neither on their number nor on the order of completion."""
+"""Does a list of runs on several processes. Results depend neither on their number nor on the order of completion."""
 
 from __future__ import annotations
 
@@ -10,15 +10,32 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import msgspec
 
 from consensus_bench.contract import ConfigError
-from consensus_bench.experiments.measure import Result, Stopped, measure
 from consensus_bench.experiments.parts import Parts
 
-if TYPE_CHECKING:
-    from consensus_bench.experiments.plan import Run
 
+class Task(Protocol):
+    """A run: its results are kept under ``key``. ``urgent`` ones go first, so that an interruption costs the others.
+    ``weight``: about how long it takes, for the progress bar and the order of work."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def urgent(self) -> bool: ...
+
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R", bound=msgspec.Struct)
+
+Work: TypeAlias = Callable[[T, Parts[R], Callable[[], bool]], None]
+"""Does a run and saves it; a function of a module, because it travels to other processes. It asks its last argument
+now and then, and raises ``Stopped`` if that is true."""
 Progress: TypeAlias = Callable[[int, int, float], None]
 """Called at the beginning and after each run with (runs finished, runs in all, finished share of the work)."""
 
@@ -28,7 +45,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execute(runs: list[Run], parts: Parts, jobs: int, progress: Progress) -> None:
+class Stopped(Exception):
+    """The user asked to stop; the run is dropped."""
+
+
+def execute(runs: list[T], parts: Parts[R], work: Work[T, R], jobs: int, progress: Progress) -> None:
     """Do the runs that ``parts`` does not hold yet; each is stored when it ends. ``KeyboardInterrupt`` passes
     through after the workers have stopped."""
     todo = [run for run in runs if parts.result(run.key) is None]
@@ -40,34 +61,28 @@ def execute(runs: list[Run], parts: Parts, jobs: int, progress: Progress) -> Non
 
     tell()
     jobs = min(jobs or cores(), len(todo))
-    with closing(_one_by_one(todo, parts) if jobs <= 1 else _in_processes(todo, parts, jobs)) as ended:
+    with closing(_one_by_one(todo, parts, work) if jobs <= 1 else _in_processes(todo, parts, work, jobs)) as ended:
         for run in ended:
             del left[run.key]
             tell()
 
 
-def _one_by_one(todo: list[Run], parts: Parts) -> Generator[Run, None, None]:
+def _one_by_one(todo: list[T], parts: Parts[R], work: Work[T, R]) -> Generator[T, None, None]:
     for run in todo:
-        _keep(run, parts)
+        work(run, parts, lambda: False)
         yield run
 
 
-def _keep(run: Run, parts: Parts, stop: Callable[[], bool] = lambda: False) -> None:
-    result, table = measure(run, stop)
-    wanted = run.purpose == "main" and result.numbers is not None
-    parts.save(result, table if wanted else None)
-
-
-def _in_processes(todo: list[Run], parts: Parts, jobs: int) -> Generator[Run, None, None]:
+def _in_processes(todo: list[T], parts: Parts[R], work: Work[T, R], jobs: int) -> Generator[T, None, None]:
     # Spawned, not forked: a forked child would share this process' threads' locks and its random state.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(stop, parts))
-    # Main runs first, as planned; among the sweeps the long ones first, so that none is left alone at the end.
-    ordered = sorted(todo, key=lambda run: (run.purpose != "main", 0 if run.purpose == "main" else -run.weight))
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(stop, parts, work))
+    # Urgent runs first, as planned; among the others the long ones first, so that none is left alone at the end.
+    ordered = sorted(todo, key=lambda run: (not run.urgent, 0 if run.urgent else -run.weight))
     try:
         with _uninterrupted():  # workers inherit that they ignore Ctrl-C: it is this process that stops them
-            futures: dict[Future[None], Run] = {pool.submit(_work, run): run for run in ordered}
+            futures = {pool.submit(_work, run): run for run in ordered}
         yield from _as_they_end(futures)
     except BrokenProcessPool as error:
         raise ConfigError(
@@ -79,7 +94,7 @@ def _in_processes(todo: list[Run], parts: Parts, jobs: int) -> Generator[Run, No
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _as_they_end(futures: dict[Future[None], Run]) -> Iterator[Run]:
+def _as_they_end(futures: dict[Future[None], T]) -> Iterator[T]:
     pending = set(futures)
     while pending:
         done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -105,19 +120,19 @@ def _uninterrupted() -> Iterator[None]:
 _worker: dict[str, Any] = {}
 
 
-def _begin(stop: Any, parts: Parts) -> None:
+def _begin(stop: Any, parts: Parts[Any], work: Work[Any, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker["stop"], _worker["parts"] = stop, parts
+    _worker["stop"], _worker["parts"], _worker["work"] = stop, parts, work
 
 
-def _work(run: Run) -> None:
+def _work(run: Any) -> None:
     try:
-        _keep(run, _worker["parts"], _worker["stop"].is_set)
+        _worker["work"](run, _worker["parts"], _worker["stop"].is_set)
     except Stopped:
         return
 
 
-def load_results(runs: list[Run], parts: Parts) -> dict[str, Result]:
+def load_results(runs: list[T], parts: Parts[R]) -> dict[str, R]:
     """The finished runs' results by key, in the plan's order."""
     found = ((run.key, parts.result(run.key)) for run in runs)
     return {key: result for key, result in found if result is not None}

@@ -50,7 +50,7 @@ BOUNDS: Final = ("protocol", "site", "metric", "bound_ms", "floor_ms")
 Row = Sequence[Any]
 
 
-def write_tables(setup: Setup, runs: list[Run], results: dict[str, Result], parts: Parts) -> None:
+def write_tables(setup: Setup, runs: list[Run], results: dict[str, Result], parts: Parts[Result]) -> None:
     """All tables of the finished runs among ``runs``."""
     folder = parts.folder
     done = [(run, numbers) for run in runs if (numbers := _numbers(results, run)) is not None]
@@ -100,7 +100,7 @@ def _fields(latencies: Latencies) -> tuple[Any, ...]:
 # summary.csv
 
 
-def _summary(setup: Setup, main: list[Run], parts: Parts) -> Iterator[Row]:
+def _summary(setup: Setup, main: list[Run], parts: Parts[Result]) -> Iterator[Row]:
     """Per protocol: each seed, then all seeds pooled; in each, every site, then all sites."""
     for contestant in setup.contestants:
         runs = [run for run in main if run.protocol == contestant.label]

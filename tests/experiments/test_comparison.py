@@ -21,7 +21,8 @@ import consensus_bench
 from consensus_bench.cli.compare import command as compare_command
 from consensus_bench.cli.options import changes_from_flags
 from consensus_bench.contract import ConfigError
-from consensus_bench.experiments import comparison, runner
+from consensus_bench.experiments import comparison
+from consensus_bench.experiments import measure as measuring
 from consensus_bench.experiments.comparison import Interrupted, Outcome, compare
 from consensus_bench.experiments.measure import measure
 from consensus_bench.experiments.plan import plan
@@ -201,7 +202,7 @@ def test_an_interruption_keeps_what_is_finished_and_the_same_call_goes_on(
         ran.append(run.key)
         return measure(run, *rest)
 
-    monkeypatch.setattr(runner, "measure", counted)
+    monkeypatch.setattr(measuring, "measure", counted)
     shares = []
     outcome = compare(scenario, progress=lambda finished, planned, share: shares.append((finished, share)))
     assert len(ran) == 3
