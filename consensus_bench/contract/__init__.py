@@ -2,6 +2,11 @@
 
 from consensus_bench.contract.context import Context as Context
 from consensus_bench.contract.context import Effect as Effect
+from consensus_bench.contract.control import OPERATOR as OPERATOR
+from consensus_bench.contract.control import ChangeMembers as ChangeMembers
+from consensus_bench.contract.control import HandOver as HandOver
+from consensus_bench.contract.control import Snapshot as Snapshot
+from consensus_bench.contract.control import image as image
 from consensus_bench.contract.errors import ConfigError as ConfigError
 from consensus_bench.contract.errors import PropertyViolated as PropertyViolated
 from consensus_bench.contract.errors import ProtocolBug as ProtocolBug

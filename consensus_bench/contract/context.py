@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, TypeAlias
 
+from consensus_bench.contract.control import Snapshot
 from consensus_bench.contract.values import Command, Message, Place, ReplicaId, TimerName
 
 Effect: TypeAlias = tuple[int, Any, Any]
@@ -31,10 +32,14 @@ COMMIT: Final = 8  # (place, command)
 EXECUTE: Final = 9  # (command, None)
 ANSWER: Final = 10  # (command, None)
 NOTE: Final = 11  # (fact, command or None)
+TAKE_SNAPSHOT: Final = 12  # (place, None)
+INSTALL: Final = 13  # (snapshot, None)
+READ: Final = 14  # (command, None)
 
 EFFECT_NAMES: Final = (
     "send", "broadcast", "send_unsynced", "broadcast_unsynced", "persist", "forget",
     "set_timer", "cancel_timer", "commit", "execute", "answer", "note",
+    "take_snapshot", "install", "read",
 )  # fmt: skip
 
 
@@ -98,8 +103,24 @@ class Context:
         the process; never a no-op. The driver owns the state machine and keeps the result for ``answer``."""
         self._record((EXECUTE, command, None))
 
+    def read(self, command: Command) -> None:
+        """Look ``command``, a get, up in this replica's state machine as it is now, for ``answer``: a read that has no
+        place in the log. That it is no stale one is the protocol's promise, which the clients' history is checked
+        against."""
+        self._record((READ, command, None))
+
+    def take_snapshot(self, place: int) -> None:
+        """Ask for the state machine as it is now, after executing every place up to ``place``. It comes back as a
+        ``Snapshot`` from this replica to itself, like any message, so perhaps never if a crash comes first."""
+        self._record((TAKE_SNAPSHOT, place, None))
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Make this replica's state machine that of ``snapshot``: every place up to its own counts as committed and
+        executed here. It must not go back behind what this process has executed."""
+        self._record((INSTALL, snapshot, None))
+
     def answer(self, command: Command) -> None:
-        """Tell the client the result of ``command``, which this replica has executed; for a retry, again."""
+        """Tell the client the result of ``command``, which this replica has executed (or read); for a retry, again."""
         self._record((ANSWER, command, None))
 
     def note(self, fact: str, command: Command | None = None) -> None:

@@ -34,8 +34,10 @@ from consensus_bench.contract import (
     PropertyViolated,
     Replica,
     ReplicaId,
+    Snapshot,
     TimerName,
     apply,
+    image,
 )
 from consensus_bench.contract.context import (
     ANSWER,
@@ -44,11 +46,14 @@ from consensus_bench.contract.context import (
     CANCEL_TIMER,
     COMMIT,
     EXECUTE,
+    INSTALL,
     NOTE,
     PERSIST,
+    READ,
     SEND,
     SEND_UNSYNCED,
     SET_TIMER,
+    TAKE_SNAPSHOT,
 )
 from consensus_bench.contract.steps import Deliver, Input, Recover, Request, Start, Timer
 from consensus_bench.verification import Verifier
@@ -346,6 +351,16 @@ class World:
                 raise PropertyViolated("validity", f"replica {me} answers {a}, which it has not executed")
             self.summary.answers += 1
             self.answered(me, a, server.results[request])
+        elif tag == READ:
+            server.results[a.client, a.sequence] = server.store.get(a.key)
+        elif tag == TAKE_SNAPSHOT:
+            snapshot = Snapshot(a, image(server.store))
+            self.verifier.snapshot(me, snapshot)
+            self.in_flight.append((me, me, snapshot))
+        elif tag == INSTALL:
+            self.verifier.installed(me, a)
+            server.store.clear()
+            server.store.update(a.items)
 
     def _lost(self, packet: Packet) -> None:
         self.summary.dropped += 1

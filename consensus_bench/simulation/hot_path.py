@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappush as push
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from consensus_bench.contract import Command, Context, apply
+from consensus_bench.contract import Command, Context, Snapshot, apply, image
 from consensus_bench.contract.context import FORGET, PERSIST, Effect
 from consensus_bench.contract.values import FRAME_BYTES, sizer
 from consensus_bench.simulation.events import NORMAL, Answer, Delivery
@@ -34,8 +34,8 @@ class ActingContext(Context):
     """A context whose methods are the machine's own functions: effects take place as they are stated."""
 
     __slots__ = (
-        "answer", "broadcast", "broadcast_unsynced", "cancel_timer", "commit", "execute", "forget", "note", "persist",
-        "send", "send_unsynced", "set_timer",
+        "answer", "broadcast", "broadcast_unsynced", "cancel_timer", "commit", "execute", "forget", "install", "note",
+        "persist", "read", "send", "send_unsynced", "set_timer", "take_snapshot",
     )  # fmt: skip
 
 
@@ -291,6 +291,24 @@ def hot_path(machine: Machine) -> HotPath:
         event = Answer(link.callbacks, life, leave, arrive, command, result, committed_ns, executed_ns)
         push(queue, (arrive, NORMAL, next_number(), event))
 
+    def read(command: Command) -> None:
+        nonlocal done, done_result, done_committed_ns, done_executed_ns
+        done = command
+        done_result = store.get(command.key)
+        done_committed_ns = done_executed_ns = busy if busy > durable else durable
+        if done_result is not None:
+            machine.remember(command, done_result)
+
+    def take_snapshot(place: int) -> None:
+        snapshot = Snapshot(place, image(store))
+        machine.tell_snapshot(snapshot)
+        send_own(busy if busy > durable else durable, snapshot)
+
+    def install(snapshot: Snapshot) -> None:
+        machine.tell_installed(snapshot)
+        store.clear()
+        store.update(snapshot.items)
+
     def set_timer(name: Any, low_ns: int, high_ns: int | None = None) -> None:
         timer = find_timer(name)
         if timer is not None and 0 <= timer.queued_ns <= now + low_ns:  # its alarm comes early enough
@@ -318,7 +336,8 @@ def hot_path(machine: Machine) -> HotPath:
         return Counters(received, sent, sent_bytes, executions)
 
     for function in (
-        answer, broadcast, broadcast_unsynced, commit, execute, forget, note, persist, send, send_unsynced, set_timer,
+        answer, broadcast, broadcast_unsynced, commit, execute, forget, install, note, persist, read, send,
+        send_unsynced, set_timer, take_snapshot,
     ):  # fmt: skip
         setattr(context, function.__name__, function)
     context.cancel_timer = machine.cancel_timer  # type: ignore[method-assign]

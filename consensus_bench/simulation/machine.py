@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from consensus_bench.contract import Command, Replica
-from consensus_bench.contract.context import COMMIT, EXECUTE, Effect
+from consensus_bench.contract import Command, Replica, Snapshot
+from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, TAKE_SNAPSHOT, Effect
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import NORMAL, Alarm, Life
 from consensus_bench.simulation.hot_path import Counters, hot_path
@@ -163,6 +163,20 @@ class Machine:
     def _executed_when_durable(self, me: int, command: Command) -> None:
         self._tell_when_durable((EXECUTE, command, None))
 
+    def tell_snapshot(self, snapshot: Snapshot) -> None:
+        """The replica takes a snapshot."""
+        if self.disk.keep:
+            self._tell_when_durable((TAKE_SNAPSHOT, snapshot, None))
+        else:
+            self.world.verifier.snapshot(self.me, snapshot)
+
+    def tell_installed(self, snapshot: Snapshot) -> None:
+        """The replica takes its state from a snapshot."""
+        if self.disk.keep:
+            self._tell_when_durable((INSTALL, snapshot, None))
+        else:
+            self.world.verifier.installed(self.me, snapshot)
+
     def _tell_when_durable(self, effect: Effect) -> None:
         now = self.world.env.now
         self._deferred.append((max(now, self.disk.durable_ns), effect))
@@ -178,8 +192,12 @@ class Machine:
             tag, a, b = deferred.popleft()[1]
             if tag == COMMIT:
                 verifier.committed(me, a, b)
-            else:
+            elif tag == EXECUTE:
                 verifier.executed(me, a)
+            elif tag == TAKE_SNAPSHOT:
+                verifier.snapshot(me, a)
+            else:
+                verifier.installed(me, a)
 
     # Timers.
 

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Cluster, Command, Replica, ns
+from consensus_bench.contract import OPERATOR, Cluster, Command, Message, Replica, ns
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.simulation.clients import Population, Site
 from consensus_bench.simulation.clock import Clock
 from consensus_bench.simulation.disk import Disk
+from consensus_bench.simulation.events import NORMAL, Delivery, Life
 from consensus_bench.simulation.machine import Link, Machine
 from consensus_bench.simulation.network import NO_JITTER, Geography, Jitter
 from consensus_bench.simulation.operations import Operations
@@ -147,6 +148,11 @@ class World:
     def restart(self, replica: int) -> None:
         """Start a crashed replica's process again, from its disk."""
         self.machines[replica].restart(self._replica(replica))
+
+    def operate(self, replica: int, order: Message) -> None:
+        """An operator's order (contract/control.py) reaches a replica now."""
+        now = self.env.now
+        self.schedule(Delivery(self.machines[replica].deliver_callbacks, Life(OPERATOR), now, now, order), NORMAL, 0)
 
     # The run.
 

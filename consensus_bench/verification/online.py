@@ -19,7 +19,16 @@ from array import array
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol, TypeAlias
 
-from consensus_bench.contract import NOOP, Command, ConfigError, Place, PropertyViolated, ReplicaId
+from consensus_bench.contract import (
+    NOOP,
+    Command,
+    ConfigError,
+    Place,
+    PropertyViolated,
+    ProtocolBug,
+    ReplicaId,
+    Snapshot,
+)
 from consensus_bench.verification.check import Check
 
 AGREEMENT = "agreement"
@@ -49,7 +58,7 @@ class Verifier:
     ``committed(replica, place, command)`` and ``executed(replica, command)`` raise ``PropertyViolated`` at once.
     """
 
-    __slots__ = ("_commits", "_executions", "_order", "_replicas", "committed", "executed")
+    __slots__ = ("_commits", "_executions", "_order", "_replicas", "_snapshots", "committed", "executed")
 
     committed: Callable[[ReplicaId, Place, Command], None]
     executed: Callable[[ReplicaId, Command], None]
@@ -66,7 +75,28 @@ class Verifier:
         self._replicas = replicas
         self._commits = 0
         self._executions = 0
+        self._snapshots: dict[int, int] = {}  # place -> hash of its items
         self.committed, self.executed = self._order.watch()
+
+    def snapshot(self, replica: ReplicaId, snapshot: Snapshot) -> None:
+        """``replica`` took ``snapshot``: it has executed up to there, and every snapshot of one place is the same."""
+        self._log("takes").took(replica, snapshot.place)
+        self._compare(replica, snapshot)
+
+    def installed(self, replica: ReplicaId, snapshot: Snapshot) -> None:
+        """``replica`` takes its state from ``snapshot``: everything up to there is chosen, and it does not go back."""
+        self._log("installs").installed(replica, snapshot.place)
+        self._compare(replica, snapshot)
+
+    def _log(self, what: str) -> _LogOrder:
+        if not isinstance(self._order, _LogOrder):
+            raise ProtocolBug(f"a protocol that {what} a snapshot must decide a log (`decides`)")
+        return self._order
+
+    def _compare(self, replica: ReplicaId, snapshot: Snapshot) -> None:
+        digest = hash(snapshot.items)
+        if self._snapshots.setdefault(snapshot.place, digest) != digest:
+            raise PropertyViolated(EXECUTION_ORDER, f"replica {replica} has another snapshot of place {snapshot.place}")
 
     def restarted(self, replica: ReplicaId) -> None:
         """The process of ``replica`` was lost: it commits and executes again from the first place."""
@@ -211,8 +241,7 @@ class _LogOrder:
         places[sequence] = place + 1
 
     def _executed_further(self, replica: ReplicaId, place: int, command: Command) -> None:
-        while place in self._skipped and place < self._next[replica]:
-            place += 1
+        place = self._due(replica)
         expected = self._chosen[place] if place < self._next[replica] else None
         if expected is None or expected != command:
             self._explain(replica, place, command)
@@ -235,6 +264,38 @@ class _LogOrder:
             raise PropertyViolated(EXACTLY_ONCE, f"{text} again (it is chosen at place {first})")
         due = self._chosen[place] if place < self._next[replica] else "a place it has not committed"
         raise PropertyViolated(EXECUTION_ORDER, f"{text} of place {first} before place {place}, {due}")
+
+    def took(self, replica: ReplicaId, place: int) -> None:
+        """A snapshot of the state after ``place`` may be taken when that place has been executed, and the next that
+        anybody executes has not."""
+        cursor, end = self._cursor[replica], self._due(replica)
+        if not cursor - 1 <= place < end:
+            raise PropertyViolated(
+                VALIDITY, f"replica {replica} calls its state after place {end - 1} a snapshot of place {place}"
+            )
+
+    def _due(self, replica: ReplicaId) -> int:
+        """The first place that ``replica`` has neither executed nor passed over."""
+        place = self._cursor[replica]
+        while place in self._skipped and place < self._next[replica]:
+            place += 1
+        return place
+
+    def installed(self, replica: ReplicaId, place: int) -> None:
+        if self._scanned <= place:
+            raise PropertyViolated(
+                VALIDITY, f"replica {replica} installs a snapshot of place {place}, but {self._scanned} is not chosen"
+            )
+        if self._cursor[replica] > place + 1:
+            raise PropertyViolated(
+                EXECUTION_ORDER,
+                f"replica {replica} goes back to a snapshot of place {place} from {self._cursor[replica] - 1}",
+            )
+        self._cursor[replica] = place + 1
+        if self._next[replica] <= place:
+            self._next[replica] = place + 1
+            self._ahead[replica] = {other for other in self._ahead[replica] if other > place}
+            self._absorb(replica)
 
     def restarted(self, replica: ReplicaId) -> None:
         self._next[replica] = self._cursor[replica] = self._origin

@@ -16,6 +16,7 @@ from consensus_bench.contract import (
     Options,
     PropertyViolated,
     Replica,
+    Snapshot,
     TimerName,
     View,
 )
@@ -37,7 +38,7 @@ class Puppet(Replica):
 
     __slots__ = ("heard", "recovered")
     name = "puppet"
-    messages = (Do, Said)
+    messages = (Do, Said, Snapshot)
 
     def __init__(self, me: int, cluster: Cluster, options: Options) -> None:
         super().__init__(me, cluster, options)
@@ -62,6 +63,9 @@ class Puppet(Replica):
 
     def on_said(self, ctx: Context, source: int, message: Said) -> None:
         self.heard.append((source, message.number))
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        self.heard.append((source, message))
 
     def view(self) -> View:
         return View({0: Entry("accepted", None)}, (0, 0))
@@ -104,6 +108,20 @@ class Puppets:
 @pytest.fixture
 def puppets() -> Puppets:
     return Puppets()
+
+
+def test_a_snapshot_comes_back_and_is_installed_elsewhere(puppets: Puppets) -> None:
+    """It is the state at the moment of the call, behind the disk like every execution."""
+    puppets.do(0, ("persist", 1, ASK), ("commit", 1, ASK), ("execute", ASK), ("take_snapshot", 1))
+    assert puppets.world.in_flight == []
+    puppets.world.sync(0, 1)
+    snapshot = Snapshot(1, (("x", 5),))
+    assert puppets.world.in_flight == [(0, 0, snapshot)]
+    puppets.world.deliver(0)
+    assert puppets.heard(0) == [(0, snapshot)]
+    look = Command(2, 1, "get", "x")
+    puppets.do(1, ("install", snapshot), ("read", look), ("answer", look))
+    assert puppets.answers == [(1, look, 5)]
 
 
 def test_a_send_waits_for_the_writes_of_its_own_handler(puppets: Puppets) -> None:

@@ -8,7 +8,7 @@ import pytest
 import simpy
 from worlds import MS, Ping, Pong, Toy, geography, toy_world, uniform
 
-from consensus_bench.contract import Context
+from consensus_bench.contract import OPERATOR, Command, Context, HandOver, Snapshot
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import Alarm, Delivery
 from consensus_bench.simulation.network import Jitter
@@ -317,3 +317,57 @@ def test_group_commit_equals_an_explicit_disk(seed: int) -> None:
     env.run(until=10_000_000)
     assert got == [durable[number] for number in range(100)]
     assert got == sorted(got)
+
+
+def test_an_operator_speaks_to_a_replica() -> None:
+    class Obedient(Toy):
+        __slots__ = ()
+        messages = (*Toy.messages, HandOver)
+
+        def on_hand_over(self, ctx: Context, source: int, message: HandOver) -> None:
+            self.seen.append((ctx.clock_ns, source, message.to))
+
+    world = toy_world(Obedient, uniform(2, 20.0))
+    start(world, 5)
+    world.operate(1, HandOver(0))
+    world.env.run(until=6 * MS)
+    assert world.machines[1].replica.seen == [(5 * MS, OPERATOR, 0)]
+
+
+@pytest.mark.parametrize("crashable", [False, True])
+def test_a_snapshot_is_taken_installed_and_read_from(crashable: bool) -> None:
+    """Replica 0 executes a write, takes a snapshot and sends it on; replica 1 installs it and serves a read from it."""
+    write, look = Command(0, 1, "put", 7, 42), Command(0, 2, "get", 7)
+
+    class Copying(Toy):
+        __slots__ = ()
+        messages = (*Toy.messages, Snapshot)
+
+        def on_start(self, ctx: Context) -> None:
+            if self.me == 0:
+                ctx.persist("log", write)
+                ctx.commit(1, write)
+                ctx.execute(write)
+                ctx.take_snapshot(1)
+
+        def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+            self.seen.append((ctx.clock_ns, source, message))
+            if self.me == 0:
+                ctx.send(1, message)
+            else:
+                ctx.install(message)
+                ctx.read(look)
+                ctx.answer(look)
+
+    world = toy_world(Copying, uniform(2, 20.0), crashable=crashable)
+    answers: list[Any] = []
+    for machine in world.machines:
+        for link in machine.answer_links:
+            link.callbacks = (answers.append,)
+    start(world, 50)
+    snapshot = Snapshot(1, ((7, 42),))
+    assert world.machines[0].replica.seen == [(0, 0, snapshot)]
+    assert world.machines[1].replica.seen == [(10 * MS, 0, snapshot)]
+    assert [(event.command, event.result) for event in answers] == [(look, 42)]
+    for machine in world.machines:
+        machine.tell_all()

@@ -1,0 +1,90 @@
+"""Snapshots of a log's state: taken where the replica is, alike everywhere, installed only over what is chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from consensus_bench.contract import NOOP, Command, PropertyViolated, ProtocolBug, Snapshot
+from consensus_bench.verification import Verifier
+
+A, B, C = (Command(client, 1, "put", "k", client) for client in (1, 2, 3))
+
+
+def committed(*commands: Command) -> Verifier:
+    """Replica 0 has committed these at 1, 2, ..."""
+    verifier = Verifier(3, "log")
+    for place, command in enumerate(commands, 1):
+        verifier.committed(0, place, command)
+    return verifier
+
+
+def test_the_usual_way() -> None:
+    """Taken at 0, installed at 1, which goes on from there."""
+    verifier = committed(A, NOOP, B)
+    verifier.executed(0, A)
+    snapshot = Snapshot(2, (("k", 1),))
+    verifier.snapshot(0, snapshot)
+    verifier.installed(1, snapshot)
+    verifier.committed(1, 3, B)
+    verifier.executed(1, B)
+    assert {check.verdict for check in verifier.finish()} == {"holds"}
+
+
+def test_a_snapshot_of_another_place_than_the_replica_has_come_to() -> None:
+    verifier = committed(A, B)
+    verifier.executed(0, A)
+    for place in (0, 2):
+        with pytest.raises(PropertyViolated, match="validity") as fallen:
+            verifier.snapshot(0, Snapshot(place, ()))
+        assert "after place 1" in fallen.value.detail
+
+
+def test_two_snapshots_of_one_place_differ() -> None:
+    verifier = committed(A)
+    verifier.executed(0, A)
+    verifier.snapshot(0, Snapshot(1, (("k", 1),)))
+    with pytest.raises(PropertyViolated, match="execution order"):
+        verifier.installed(1, Snapshot(1, (("k", 2),)))
+
+
+def test_a_snapshot_over_a_place_that_nobody_has_committed() -> None:
+    with pytest.raises(PropertyViolated, match="but 2 is not chosen"):
+        committed(A).installed(1, Snapshot(2, ()))
+
+
+def test_back_to_an_older_snapshot() -> None:
+    verifier = committed(A, B)
+    for command in (A, B):
+        verifier.executed(0, command)
+    with pytest.raises(PropertyViolated, match="goes back"):
+        verifier.installed(0, Snapshot(1, (("k", 1),)))
+
+
+def test_what_a_snapshot_covers_is_not_executed_again() -> None:
+    verifier = committed(A, B)
+    verifier.installed(1, Snapshot(1, (("k", 1),)))
+    verifier.committed(1, 2, B)
+    with pytest.raises(PropertyViolated, match="exactly once"):
+        verifier.executed(1, A)
+
+
+def test_after_a_restart_everything_may_be_installed_again() -> None:
+    verifier = committed(A, B)
+    for command in (A, B):
+        verifier.executed(0, command)
+    verifier.restarted(0)
+    verifier.installed(0, Snapshot(1, (("k", 1),)))
+    verifier.committed(0, 2, B)
+    verifier.executed(0, B)
+
+
+def test_commits_above_a_snapshot_that_came_first() -> None:
+    verifier = committed(A, B, C)
+    verifier.committed(1, 3, C)
+    verifier.installed(1, Snapshot(2, (("k", 2),)))
+    verifier.executed(1, C)
+
+
+def test_only_logs_have_a_prefix() -> None:
+    with pytest.raises(ProtocolBug, match="log"):
+        Verifier(3, "graph").installed(0, Snapshot(1, ()))
