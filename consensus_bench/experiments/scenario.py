@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -130,22 +130,28 @@ def _levels(name: str, levels: Levels, low: float, high: float) -> None:
 
 # From data to a scenario: the same way for files and flags.
 
-_SCENARIO_KEYS: Final = Scenario.__struct_fields__
+S = TypeVar("S", bound=Scenario)
+
 _WORKLOAD_KEYS: Final = ("preset", *(name for name in Workload.__struct_fields__ if name != "name"))
 
 
 def make_scenario(data: Mapping[str, Any], where: str = "") -> Scenario:
     """A validated scenario from plain data as TOML gives it. ``where`` (the file) begins every message of an error."""
+    return make_scenario_of(Scenario, data, where)
+
+
+def make_scenario_of(kind: type[S], data: Mapping[str, Any], where: str = "") -> S:
+    """The same for a kind of scenario with more keys."""
     values = dict(data)
     prefix = f"{where}: " if where else ""
     try:
-        _refuse_unknown(values)
+        _refuse_unknown(values, kind)
         values["workload"] = _workload(values.get("workload", {}))
         values.update(_seeds(values.pop("seeds", None), values.pop("seed", None)))
         for key in ("load_rates", "conflict_levels"):
             if key in values and values[key] != "auto":
                 values[key] = tuple(msgspec.convert(values[key], tuple[float, ...]))
-        scenario = msgspec.convert(values, Scenario, from_attributes=True)
+        scenario = msgspec.convert(values, kind, from_attributes=True)
         scenario.validate()
     except msgspec.ValidationError as error:
         raise ConfigError(f"{prefix}{plain(error)}") from error
@@ -207,8 +213,8 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
-def _refuse_unknown(data: Mapping[str, Any]) -> None:
-    names = (*_SCENARIO_KEYS, "seed")
+def _refuse_unknown(data: Mapping[str, Any], kind: type[Scenario]) -> None:
+    names = (*kind.__struct_fields__, "seed")
     for key in data:
         if key in names:
             continue
