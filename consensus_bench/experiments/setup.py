@@ -31,11 +31,6 @@ class Contestant(msgspec.Struct, frozen=True):
         """Its class."""
         return find_protocol(self.spec)
 
-    @property
-    def has_leader(self) -> bool:
-        """Whether one replica at a time orders all commands."""
-        return self.protocol.decides == "log"
-
     def all_options(self, size: int) -> Options:
         """Its options in a cluster of ``size``, those not given at their defaults."""
         return make_options(self.protocol, self.options, size)

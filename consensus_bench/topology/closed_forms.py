@@ -72,18 +72,19 @@ def epaxos_slow_ms(
     return epaxos_fast_ms(delay_ns, replicas, client, fast_quorum) + accept_round / NS_PER_MS
 
 
-def floor_ms(delay_ns: Delays, replicas: Sequence[int], client: int) -> float:
-    """What no protocol with majority quorums can beat for a client that talks to replicas one at a time.
+def floor_ms(delay_ns: Delays, replicas: Sequence[int], client: int, quorum: int | None = None) -> float:
+    """What no protocol can beat whose commands are chosen by a ``quorum`` (default: majority), for a client that talks
+    to replicas one at a time. It is no floor for reads that ask no quorum, as under a leader's lease.
 
-    One replica hears the client, a majority has to learn of the command, one replica (perhaps another) has to learn
+    One replica hears the client, a quorum has to learn of the command, one replica (perhaps another) has to learn
     that it did, and answers. Messages may be relayed by replicas where that is faster than the direct way. Without
-    detours, and with a replica at the client's site, this is that replica's round trip to the nearest majority.
+    detours, and with a replica at the client's site, this is that replica's round trip to the nearest quorum.
     """
+    size = _formed(_default(quorum, majority(len(replicas))), replicas)
     shortest = _shortest_paths(delay_ns, replicas)
     others = range(len(replicas))
     reach = [_via(delay_ns[client], replicas, [row[r] for row in shortest]) for r in others]
     back = [_via([row[client] for row in delay_ns], replicas, shortest[r]) for r in others]
-    size = majority(len(replicas))
     learned = [[sorted(shortest[a][q] + shortest[q][b] for q in others)[size - 1] for b in others] for a in others]
     return min(reach[a] + learned[a][b] + back[b] for a in others for b in others) / NS_PER_MS
 
@@ -110,9 +111,14 @@ def _default(quorum: int | None, usual: int) -> int:
 
 
 def _quorum_round(delay_ns: Delays, replicas: Sequence[int], at: int, quorum: int) -> int:
+    rounds = sorted(0 if r == at else delay_ns[at][r] + delay_ns[r][at] for r in replicas)
+    return rounds[_formed(quorum, replicas) - 1]
+
+
+def _formed(quorum: int, replicas: Sequence[int]) -> int:
     if not 1 <= quorum <= len(replicas):
         raise ConfigError(f"a quorum of {quorum} cannot be formed from {len(replicas)} replicas")
-    return sorted(0 if r == at else delay_ns[at][r] + delay_ns[r][at] for r in replicas)[quorum - 1]
+    return quorum
 
 
 def _shortest_paths(delay_ns: Delays, replicas: Sequence[int]) -> list[list[int]]:

@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from small import PRIMARY, SITES, small
+from small import BROKEN, PRIMARY, SITES, small
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.experiments.bounds import bounds
@@ -136,3 +136,30 @@ def test_a_smaller_phase_2_quorum_lowers_the_bound() -> None:
         return found
 
     assert bound(phase1_quorum=4, phase2_quorum=2) < bound()
+
+
+def test_nothing_goes_below_its_floor_with_flexible_quorums() -> None:
+    """A leader in us-east-1 that needs one more replica waits for us-west-2 alone: 64.225 ms, where majorities of five
+    would take 69.7 ms."""
+    found = bounds(
+        prepare(
+            small(
+                protocols=["multi-paxos"],
+                leader="us-east-1",
+                sites=[*SITES, "ap-northeast-1", "ap-southeast-1"],
+                options={"multi-paxos": {"phase1_quorum": 4, "phase2_quorum": 2}},
+            )
+        )
+    )
+    at_leader = next(b for b in found if b.site == "us-east-1")
+    assert at_leader.bound_ms == at_leader.floor_ms == pytest.approx(64.225)
+    assert all(b.bound_ms is not None and b.bound_ms >= b.floor_ms for b in found)
+
+
+def test_queueing_by_time_stamps_has_another_latency_than_the_closed_form() -> None:
+    changed = small(protocols=["epaxos"], options={"epaxos": {"rules": "sosp13", "toq": True}})
+    assert {b.bound_ms for b in bounds(prepare(changed))} == {None}
+
+
+def test_a_graph_of_ones_own_is_not_taken_for_epaxos() -> None:
+    assert {b.bound_ms for b in bounds(prepare(small(protocols=[f"{BROKEN}:StaleReads"])))} == {None}

@@ -104,11 +104,19 @@ def test_flexible_quorums_shorten_the_leader_s_round() -> None:
     assert leader_based_ms(delays, range(5), 0, 2, quorum=2) == 65 + 28
 
 
+def test_flexible_quorums_lower_the_floor() -> None:
+    # Two of five: each site's nearest other one. OR and CA 28, VA 65 (CA), IR 80 (VA), JP 115 (CA).
+    paxi = load_topology("paxi-wan")
+    assert per_site(paxi, "floor", 2) == [65, 28, 28, 80, 115]
+
+
 @pytest.mark.parametrize("quorum", [0, 6])
 def test_a_quorum_that_cannot_be_formed_is_refused(quorum: int) -> None:
     delays = load_topology("paxi-wan").delays_ns()
     with pytest.raises(ConfigError, match=rf"quorum of {quorum} cannot be formed from 5 replicas"):
         leader_based_ms(delays, range(5), 0, 2, quorum=quorum)
+    with pytest.raises(ConfigError, match=rf"quorum of {quorum} cannot be formed from 5 replicas"):
+        floor_ms(delays, range(5), 0, quorum=quorum)
 
 
 def test_sizes_of_epaxos_fast_quorums() -> None:
