@@ -1,0 +1,218 @@
+"""A replica with its past, as one number: local state, messages sent so far, what was seen of it, what it was asked.
+
+Messages are never taken off the network: what was sent once can arrive at any later time, again and again, or never.
+So the network is the set of all messages sent, and that is the union of what each replica has sent: it belongs to the
+replicas, and a global state is one number for each replica and one for the world. What replica r can do next depends
+on its own number and, for messages from s, on that of s: on no third one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from consensus_bench.contract import Options, Replica
+from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE
+from consensus_bench.exploration.exhaustive.bounds import Bounds, own_ballot
+from consensus_bench.exploration.exhaustive.handlers import (
+    DELIVER,
+    LAGGING,
+    NORMAL,
+    REQUEST,
+    START,
+    TIMER,
+    Core,
+    Event,
+    Handlers,
+    Outcome,
+)
+from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Observations, Worlds
+from consensus_bench.verification.online import VALIDITY
+
+CRASH: Final = 5
+"""Kind of a step: a crash and the restart after it."""
+_FACTS: Final = {COMMIT: "committed", EXECUTE: "executed", ANSWER: "answered"}
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One step that the world chooses. ``kind`` DELIVER with an envelope's number, REQUEST with a command's, TIMER with
+    a name, CRASH. ``lagging``: what the step writes is not kept any more, up to the crash."""
+
+    replica: int
+    kind: int
+    argument: Any
+    lagging: bool = False
+
+
+class Move(msgspec.Struct, frozen=True):
+    """What a step changes: the replica's node becomes ``node``; the world changes by ``happening``, a number
+    of ``Worlds`` (0: not at all)."""
+
+    choice: Choice
+    node: int
+    happening: int
+    facts: tuple[str, ...] = ()
+    """What happens in the step: see ``properties``."""
+
+
+class Node(msgspec.Struct, frozen=True):
+    """``core`` of ``Handlers``; numbers of the messages sent; ``seen`` of ``Observations``; a bit for each command that
+    was asked of this life of the process."""
+
+    core: int
+    sent: frozenset[int]
+    seen: int
+    asked: int
+
+
+class Nodes:
+    """The nodes of all replicas of a configuration, numbered for each replica from 0, and their steps."""
+
+    def __init__(self, protocol: type[Replica], options: Options, bounds: Bounds, worlds: Worlds) -> None:
+        self.bounds = bounds
+        self.commands = bounds.make_commands()
+        self.handlers = Handlers(protocol, options, bounds, self.commands)
+        self.observations = Observations(protocol.decides, self.commands)
+        self.lagging = False
+        """Whether disks may lag behind. Needed as soon as something is sent without waiting for the disk."""
+        self.nodes: list[list[Node]] = [[] for _ in range(bounds.replicas)]
+        self.outboxes: list[list[tuple[int, ...]]] = [[] for _ in range(bounds.replicas)]
+        """Per replica and node, for each receiver the number of the set of messages sent to it."""
+        self.boxes: list[tuple[int, ...]] = []
+        """The interned sets of messages, ascending."""
+        self.broken: list[list[Broken]] = [[] for _ in range(bounds.replicas)]
+        """Per replica and node, what is violated there whatever the others do."""
+        self.leaders: list[list[int | None]] = [[] for _ in range(bounds.replicas)]
+        """Per replica and node, whom the replica believes to lead."""
+        self.begun = 0
+        """Ballots that are begun when the replicas start."""
+        self.seen: list[list[int]] = [[] for _ in range(bounds.replicas)]
+        """Per replica and node, the number of its observation."""
+        self._worlds = worlds
+        self._numbers: list[dict[Node, int]] = [{} for _ in range(bounds.replicas)]
+        self._box_numbers: dict[tuple[int, ...], int] = {}
+        self._answer_numbers = {(c.client, c.sequence): number for number, c in enumerate(self.commands)}
+
+    def starts(self) -> list[int]:
+        """The node of each replica after its first boot."""
+        nodes = []
+        for me in range(self.bounds.replicas):
+            outcome = self.handlers.start(me)
+            move = self._move(me, Node(outcome.core, frozenset(), 0, 0), outcome, Choice(me, START, None), 0)
+            self.begun += self._begun(self.nodes[me][move.node].sent)
+            nodes.append(move.node)
+        return nodes
+
+    def core(self, me: int, node: int) -> Core:
+        """The local state in ``node`` of replica ``me``."""
+        return self.handlers.cores[self.nodes[me][node].core]
+
+    def received(self, me: int, node: int, envelope: int) -> Iterator[Move]:
+        """The steps of replica ``me`` when the message in ``envelope`` arrives."""
+        if self.core(me, node).replica is not None:
+            yield from self._moves(me, node, DELIVER, envelope)
+
+    def own(self, me: int, node: int) -> Iterator[Move]:
+        """The steps of replica ``me`` that need no message of another: requests, time-outs, crashes."""
+        core = self.core(me, node)
+        if core.replica is None:
+            return
+        if me < self.bounds.proposers:
+            asked = self.nodes[me][node].asked
+            for command in range(len(self.commands)):
+                if not asked >> command & 1 and self.bounds.may_ask(me, command):
+                    yield from self._moves(me, node, REQUEST, command)
+            for name in sorted(core.timers, key=repr):
+                if not self.bounds.timers or name in self.bounds.timers:
+                    yield from self._moves(me, node, TIMER, name)
+        for envelope in self.boxes[self.outboxes[me][node][me]]:
+            yield from self._moves(me, node, DELIVER, envelope)
+        if self.bounds.crashes:
+            yield from self._crash(me, node)
+
+    def _crash(self, me: int, node: int) -> Iterator[Move]:
+        before = self.nodes[me][node]
+        outcome = self.handlers.restart(me, before.core)
+        if outcome is None:
+            return
+        counted = 0 if self.handlers.cores[before.core].mode == LAGGING else 1
+        emptied = Node(before.core, before.sent, self.observations.crashed(before.seen), 0)
+        move = self._move(me, emptied, outcome, Choice(me, CRASH, None), counted)
+        yield msgspec.structs.replace(move, facts=(*move.facts, "restarted"))
+
+    def _moves(self, me: int, number: int, kind: int, argument: Any) -> Iterator[Move]:
+        before = self.nodes[me][number]
+        mode = self.handlers.cores[before.core].mode
+        outcome = self.handlers.step(before.core, kind, argument, mode)
+        if outcome is None:
+            return
+        choice = Choice(me, kind, argument, mode == LAGGING)
+        yield self._move(me, before, outcome, choice, 0)
+        if self.lagging and mode == NORMAL and outcome.wrote and self.bounds.crashes:
+            lost = self.handlers.step(before.core, kind, argument, LAGGING)
+            if lost is not None:
+                yield self._move(me, before, lost, Choice(me, kind, argument, True), 1)
+
+    def _move(self, me: int, before: Node, outcome: Outcome, choice: Choice, crash: int) -> Move:
+        """``before`` with what the step did."""
+        seen, sent, asked = before.seen, before.sent, before.asked
+        ballots = 0
+        if not sent.issuperset(outcome.sent):
+            sent = sent.union(outcome.sent)
+            ballots = self._begun(sent) - self._begun(before.sent)
+        answers: list[tuple[int, int | None]] = []
+        broken: Broken = None
+        if outcome.events:
+            visible = tuple(event for event in outcome.events if event[0] != ANSWER)
+            seen = self.observations.after(seen, visible) if visible else seen
+            for event in outcome.events:
+                if event[0] == ANSWER:
+                    broken = self._answer(seen, event, answers) or broken
+        command = choice.argument if choice.kind == REQUEST else -1
+        if command >= 0:
+            asked |= 1 << command
+        node = self._intern(me, Node(outcome.core, sent, seen, asked))
+        if broken is not None:
+            self.broken[me][node] = broken
+        if choice.kind == TIMER and node == self._numbers[me].get(before):
+            return Move(choice, node, 0)  # nothing has happened that could be counted
+        happening = Happening(crash, int(choice.kind == TIMER), ballots, command, tuple(answers))
+        facts = (*outcome.notes, *[_FACTS[event[0]] for event in outcome.events])
+        return Move(choice, node, self._worlds.intern(happening), facts)
+
+    def _begun(self, sent: frozenset[int]) -> int:
+        """How many ballots of its own a replica has begun that has sent these."""
+        envelopes = self.handlers.envelopes
+        ballots = {own_ballot(envelopes[number].source, envelopes[number].message) for number in sent}
+        return len(ballots - {None})
+
+    def _answer(self, seen: int, event: Event, answers: list[tuple[int, int | None]]) -> Broken:
+        command = event[1]
+        number = self._answer_numbers.get((command.client, command.sequence))
+        if number is None or command not in self.observations.lives[seen][-1][1]:
+            return (VALIDITY, f"{command} is answered where it was not executed")
+        answers.append((number, self.observations.result(seen, command)))
+        return None
+
+    def _intern(self, me: int, node: Node) -> int:
+        number = self._numbers[me].get(node)
+        if number is None:
+            number = self._numbers[me][node] = len(self.nodes[me])
+            self.nodes[me].append(node)
+            self.seen[me].append(node.seen)
+            self.outboxes[me].append(tuple(self._box(node.sent, to) for to in range(self.bounds.replicas)))
+            core = self.handlers.cores[node.core]
+            self.broken[me].append(core.broken or self.observations.broken[node.seen])
+            self.leaders[me].append(None if core.replica is None else core.replica.view().leader)
+        return number
+
+    def _box(self, sent: frozenset[int], to: int) -> int:
+        envelopes = self.handlers.envelopes
+        box = tuple(sorted(number for number in sent if envelopes[number].to == to))
+        number = self._box_numbers.get(box)
+        if number is None:
+            number = self._box_numbers[box] = len(self.boxes)
+            self.boxes.append(box)
+        return number

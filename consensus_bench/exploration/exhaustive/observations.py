@@ -1,0 +1,252 @@
+"""What has become visible of a replica, and of the clients, so far: the properties speak about nothing else.
+
+``Seen`` is one replica's: per life of its process, what it committed and what it executed in which order. ``History``
+is the clients': who asked and who was answered, in which order. Both are interned.
+
+Answers arrive at once and requests are sent at the last moment. Every other timing only makes more operations overlap,
+so that what is not linearizable then is not linearizable here either (Herlihy and Wing, TOPLAS 1990).
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from consensus_bench.contract import NOOP, Command, Key, PropertyViolated, apply
+from consensus_bench.contract.context import COMMIT, EXECUTE
+from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.exploration.exhaustive.handlers import Event
+from consensus_bench.verification.linearizability import LINEARIZABILITY, Operation, check_operations
+from consensus_bench.verification.online import VALIDITY, Verifier
+
+Life: TypeAlias = tuple[tuple[tuple[Any, Command], ...], tuple[Command, ...]]
+"""Commits (place, command), ordered by place; executions, in their order."""
+Lives: TypeAlias = tuple[Life, ...]
+"""Lives that ended, in any order, and the one under way last."""
+Broken: TypeAlias = tuple[str, str] | None
+"""(property, detail) of what is violated."""
+
+NEW: Life = ((), ())
+
+
+class Observations:
+    """Interned observations of replicas, and the verdicts of the verifier on them."""
+
+    def __init__(self, decides: str, commands: tuple[Command, ...]) -> None:
+        self.lives: list[Lives] = [(NEW,)]
+        self.broken: list[Broken] = [None]
+        self._decides = decides
+        self._known = {*commands, NOOP}
+        self._numbers: dict[Lives, int] = {(NEW,): 0}
+        self._after: dict[tuple[int, tuple[Event, ...]], int] = {}
+        self._pairs: dict[tuple[int, int], Broken] = {}
+
+    def after(self, seen: int, events: tuple[Event, ...]) -> int:
+        """What is seen once ``events`` have happened as well."""
+        key = (seen, events)
+        if key not in self._after:
+            self._after[key] = self._extend(self.lives[seen], events)
+        return self._after[key]
+
+    def crashed(self, seen: int) -> int:
+        """The life under way has ended, and another began."""
+        *past, last = self.lives[seen]
+        ended = {*past} | ({last} if last != NEW else set())
+        return self._number((*sorted(ended, key=repr), NEW), None)
+
+    def result(self, seen: int, command: Command) -> int | None:
+        """The result of ``command`` at a replica of which this is seen; None as well if it did not execute it."""
+        store: dict[Key, int] = {}
+        for executed in self.lives[seen][-1][1]:
+            value = apply(store, executed)
+            if executed == command:
+                return value
+        return None
+
+    def compare(self, a: int, b: int) -> Broken:
+        """What the observations of two replicas violate together, if anything."""
+        if a == b == 0:
+            return None
+        key = (a, b) if a <= b else (b, a)
+        if key not in self._pairs:
+            self._pairs[key] = self._judge(self.lives[key[0]], self.lives[key[1]])
+        return self._pairs[key]
+
+    def _judge(self, *replicas: Lives) -> Broken:
+        verifier = Verifier(len(replicas), self._decides)
+        try:
+            for replica, lives in enumerate(replicas):
+                _feed(verifier, replica, lives)
+        except PropertyViolated as violation:
+            return (violation.name, violation.detail)
+        return None
+
+    def _extend(self, lives: Lives, events: tuple[Event, ...]) -> int:
+        commits = dict(lives[-1][0])
+        executed = list(lives[-1][1])
+        verifier = Verifier(1, self._decides)
+        _feed(verifier, 0, lives)
+        broken: Broken = None
+        for tag, a, b in events:
+            if tag == COMMIT:
+                if b not in self._known:
+                    broken = broken or (VALIDITY, f"{b} is committed at place {a}: no client asked for it")
+                broken = broken or _try(verifier.committed, 0, a, b)
+                commits[a] = b
+            elif tag == EXECUTE:
+                broken = broken or _try(verifier.executed, 0, a)
+                executed.append(a)
+        life = (tuple(sorted(commits.items(), key=lambda item: item[0])), tuple(executed))
+        return self._number((*lives[:-1], life), broken)
+
+    def _number(self, lives: Lives, broken: Broken) -> int:
+        number = self._numbers.get(lives)
+        if number is None:
+            number = self._numbers[lives] = len(self.lives)
+            self.lives.append(lives)
+            self.broken.append(broken)
+        elif broken is not None:
+            self.broken[number] = self.broken[number] or broken
+        return number
+
+
+def _try(call: Any, *arguments: Any) -> Broken:
+    try:
+        call(*arguments)
+    except PropertyViolated as violation:
+        return (violation.name, violation.detail)
+    return None
+
+
+def _feed(verifier: Verifier, replica: int, lives: Lives) -> None:
+    """Tell the verifier of all lives of a replica."""
+    for number, (commits, executed) in enumerate(lives):
+        if number:
+            verifier.restarted(replica)
+        for place, command in commits:
+            verifier.committed(replica, place, command)
+        for command in executed:
+            verifier.executed(replica, command)
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """What a step changes about the world: whether it is a crash or a time-out, how many ballots it begins, the number
+    of the command that is asked for (or -1), the answers (command, result)."""
+
+    crash: int = 0
+    timeout: int = 0
+    ballots: int = 0
+    asked: int = -1
+    answers: tuple[tuple[int, int | None], ...] = ()
+
+
+class World:
+    """The part of a global state that belongs to no replica: crashes, ballots and time-outs so far, and the clients'
+    history."""
+
+    __slots__ = ("ballots", "crashes", "events", "timeouts")
+
+    def __init__(
+        self, crashes: int, ballots: int, timeouts: int, events: tuple[tuple[int, int, int | None], ...]
+    ) -> None:
+        self.crashes = crashes
+        self.ballots = ballots
+        self.timeouts = timeouts
+        self.events = events
+        """(0, command, None): asked for; (1, command, result): answered. In order of time."""
+
+
+class Worlds:
+    """Interned worlds. ``histories`` false: nothing is remembered of the clients."""
+
+    def __init__(self, bounds: Bounds, histories: bool) -> None:
+        self.all: list[World] = [World(0, 0, 0, ())]
+        self.broken: list[Broken] = [None]
+        self.histories = histories
+        self._bounds = bounds
+        self._commands = bounds.make_commands()
+        self._numbers: dict[tuple[int, int, int, tuple[tuple[int, int, int | None], ...]], int] = {(0, 0, 0, ()): 0}
+        self._happenings = [Happening()]
+        self._happening_numbers = {Happening(): 0}
+        self._memo: dict[tuple[int, int], int | None] = {}
+
+    def intern(self, happening: Happening) -> int:
+        """The number of ``happening``; 0 is that of nothing."""
+        if not self.histories:
+            happening = msgspec.structs.replace(happening, asked=-1, answers=())
+        if self._bounds.timeouts is None:
+            happening = msgspec.structs.replace(happening, timeout=0)
+        number = self._happening_numbers.get(happening)
+        if number is None:
+            number = self._happening_numbers[happening] = len(self._happenings)
+            self._happenings.append(happening)
+        return number
+
+    def after(self, world: int, happening: int) -> int | None:
+        """The world after a step; None: the step is beyond a bound."""
+        if not happening:
+            return world
+        key = (world, happening)
+        try:
+            return self._memo[key]
+        except KeyError:
+            number = self._memo[key] = self._advance(self.all[world], self._happenings[happening])
+            return number
+
+    def _advance(self, world: World, happening: Happening) -> int | None:
+        bounds = self._bounds
+        crashes = world.crashes + happening.crash
+        ballots = world.ballots + happening.ballots
+        timeouts = world.timeouts + happening.timeout
+        if crashes > bounds.crashes or ballots > bounds.ballots:
+            return None
+        if bounds.timeouts is not None and timeouts > bounds.timeouts:
+            return None
+        events = self._events_after(world.events, happening) if self.histories else ()
+        key = (crashes, ballots, timeouts, events)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.all)
+            self.all.append(World(*key))
+            self.broken.append(self._judge(events))
+        return number
+
+    @staticmethod
+    def _events_after(
+        before: tuple[tuple[int, int, int | None], ...], happening: Happening
+    ) -> tuple[tuple[int, int, int | None], ...]:
+        events = list(before)
+        known = {(what, command) for what, command, _ in before}
+        if happening.asked >= 0 and (0, happening.asked) not in known:
+            _insert(events, (0, happening.asked, None))
+        for command, result in happening.answers:
+            if (1, command) not in known:
+                known.add((1, command))
+                _insert(events, (1, command, result))
+        return tuple(events)
+
+    def _judge(self, events: tuple[tuple[int, int, int | None], ...]) -> Broken:
+        """Is what the clients saw linearizable?"""
+        times = {(what, command): (time, result) for time, (what, command, result) in enumerate(events)}
+        operations = []
+        for (what, number), (invoked, _) in times.items():
+            if what == 0:
+                command = self._commands[number]
+                answered, result = times.get((1, number), (None, None))
+                operations.append(
+                    Operation(command.client, command.key, command.kind, command.value, result, invoked, answered)
+                )
+        check = check_operations(operations, "register", None)
+        if check.verdict == "holds":
+            return None
+        return (LINEARIZABILITY, "; ".join([check.reason, *map(str, check.operations)]))
+
+
+def _insert(events: list[tuple[int, int, int | None]], event: tuple[int, int, int | None]) -> None:
+    """Append, in a normal form: the order of two requests, or of two answers, between which nothing else happened makes
+    no difference to which operations overlap."""
+    position = len(events)
+    while position and events[position - 1][0] == event[0] and events[position - 1][1] > event[1]:
+        position -= 1
+    events.insert(position, event)
