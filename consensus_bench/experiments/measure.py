@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from consensus_bench.contract import PropertyViolated
+from consensus_bench.contract import Command, PropertyViolated
 from consensus_bench.experiments.parts import Parts
 from consensus_bench.experiments.plan import Run
 from consensus_bench.experiments.runner import Stopped
@@ -22,15 +23,17 @@ from consensus_bench.experiments.statistics import (
     summarise,
     throughput,
 )
-from consensus_bench.simulation.operations import KINDS, NEVER
+from consensus_bench.simulation.operations import KIND_CODES, KINDS, NEVER
 from consensus_bench.simulation.world import SECOND_NS, Settings, Usage, World
 from consensus_bench.verification import Check, History
+from consensus_bench.verification.online import NON_TRIVIALITY
 
 if TYPE_CHECKING:
     from consensus_bench.experiments.statistics import Table
 
 LINEARIZABILITY: Final = "linearizability"
 ANSWERED: Final = "every operation answered"
+PUT: Final = KIND_CODES["put"]
 CHUNK: Final = 1 << 16
 """Operations that exist as Python objects at a time."""
 NO_ERROR: Final = "the protocol runs without an error"
@@ -94,7 +97,12 @@ def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result,
         failed = [Check(NO_ERROR, "violated", len(world.operations), f"{type(error).__name__}: {error}")]
         return Result(run.key, failed, None, traceback.format_exc()), _sorted(world)
     table = _sorted(world)
-    checks = [*world.verifier.finish(), _linearizable(table), _answered(table, run.settings)]
+    checks = [
+        *world.verifier.finish(),
+        _asked(world.verifier.chosen(), table),
+        _linearizable(table),
+        _answered(table, run.settings),
+    ]
     if any(check.verdict == "violated" for check in checks):
         return Result(run.key, checks, None), table
     return Result(run.key, checks, _numbers(world, table)), table
@@ -108,6 +116,35 @@ def _sorted(world: World) -> Table:
     order = np.lexsort((column(table, "sequence"), column(table, "client"), column(table, "due_ns")))
     ordered: Table = table[order]
     return ordered
+
+
+def _asked(chosen: Iterator[Command], table: Table) -> Check:
+    """Whatever was chosen is precisely what a client asked for: same client and number, kind, key and value."""
+    import numpy as np
+
+    client, sequence = column(table, "client"), column(table, "sequence")
+    ordered = table[np.lexsort((sequence, client))]
+    counts = np.bincount(client)  # a client's numbers are 1, 2, ...: every one of them has a row
+    first_row = np.cumsum(counts) - counts
+    asked = np.stack([column(ordered, name) for name in ("kind", "key", "value")], axis=1)
+    compared = 0
+    while commands := list(islice(chosen, CHUNK)):
+        wrong = next((c for c in commands if not _is_plain(c, counts)), None)
+        if wrong is None:
+            rows = np.array([first_row[c.client] + c.sequence - 1 for c in commands])
+            found = np.array([(KIND_CODES[c.kind], c.key, c.value or NEVER) for c in commands], dtype=np.int64)
+            differs = np.flatnonzero((asked[rows] != found).any(axis=1))
+            wrong = commands[differs[0]] if len(differs) else None
+        compared += len(commands)
+        if wrong is not None:
+            return Check(NON_TRIVIALITY, "violated", compared, f"{wrong} is chosen, but no client asked for it")
+    return Check(NON_TRIVIALITY, "holds", compared, "chosen commands, each as a client asked for it")
+
+
+def _is_plain(command: Command, counts: Table) -> bool:
+    """Whether some client has issued an operation of that number, and the rest can be compared as numbers."""
+    known = 0 <= command.client < len(counts) and 1 <= command.sequence <= counts[command.client]
+    return bool(known) and command.kind in KIND_CODES and type(command.key) is int
 
 
 def _linearizable(table: Table) -> Check:
@@ -125,6 +162,9 @@ def _linearizable(table: Table) -> Check:
             )  # fmt: skip
     verdict = history.check()
     detail = verdict.detail or f"operations on {verdict.keys} keys"
+    seen = int(((column(table, "kind") != PUT) & (column(table, "answered_ns") != NEVER)).sum())
+    if not seen and verdict.verdict == "holds":
+        detail += "; none of them observes anything, so that nothing could have contradicted"
     return Check(LINEARIZABILITY, verdict.verdict, verdict.checked, detail)
 
 

@@ -11,12 +11,15 @@ Four properties, over all replicas and all lives of each replica (a restarted re
 
 These calls are on the hot path of every run (once per replica and command), so the common case of each is a few list
 look-ups; everything that explains a violation is worked out only when there is one.
+
+A fifth, *non-triviality* (only what a client asked for is chosen), needs the clients' side: ``chosen`` gives the
+commands, and who knows the clients compares at the end of a run.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from consensus_bench.contract import (
@@ -35,6 +38,7 @@ AGREEMENT = "agreement"
 VALIDITY = "validity"
 EXACTLY_ONCE = "exactly once"
 EXECUTION_ORDER = "execution order"
+NON_TRIVIALITY = "non-triviality"
 CONVERGENCE = "convergence"
 
 
@@ -47,6 +51,7 @@ class _Order(Protocol):
     path: closures, because they reach their tables without going through an object."""
 
     def watch(self) -> tuple[_Committed, _Executed]: ...
+    def chosen(self) -> Iterator[Command]: ...
     def restarted(self, replica: ReplicaId) -> None: ...
     def commits(self, replica: ReplicaId) -> int: ...
     def executions(self, replica: ReplicaId) -> int: ...
@@ -103,6 +108,11 @@ class Verifier:
         self._commits += self._order.commits(replica)
         self._executions += self._order.executions(replica)
         self._order.restarted(replica)
+
+    def chosen(self) -> Iterator[Command]:
+        """Every command that any replica has committed, once per place, no-ops left out. *Non-triviality* is for the
+        driver to judge: it knows what the clients asked for, and nothing else may be chosen."""
+        return (command for command in self._order.chosen() if command.kind != "noop")
 
     def finish(self, settled: bool = False) -> list[Check]:
         """What was checked, for a run in which nothing was raised. With ``settled`` the run claims to have come to
@@ -297,6 +307,9 @@ class _LogOrder:
             self._ahead[replica] = {other for other in self._ahead[replica] if other > place}
             self._absorb(replica)
 
+    def chosen(self) -> Iterator[Command]:
+        return (command for command in self._chosen if command is not None)
+
     def restarted(self, replica: ReplicaId) -> None:
         self._next[replica] = self._cursor[replica] = self._origin
         self._ahead[replica].clear()
@@ -436,6 +449,9 @@ class _GraphOrder:
             raise PropertyViolated(EXACTLY_ONCE, f"{text} again")
         raise PropertyViolated(VALIDITY, f"{text} without having committed it")
 
+    def chosen(self) -> Iterator[Command]:
+        return (command for column in self._chosen for command in column if command is not None)
+
     def restarted(self, replica: ReplicaId) -> None:
         for session in self._sessions.values():
             session[replica] = bytearray(len(session[-1]))
@@ -483,6 +499,9 @@ class _SingleOrder:
         if self._executed[replica]:
             raise PropertyViolated(EXACTLY_ONCE, f"{text} again")
         self._executed[replica] = True
+
+    def chosen(self) -> Iterator[Command]:
+        return iter(() if self._decided is None else (self._decided,))
 
     def restarted(self, replica: ReplicaId) -> None:
         self._committed[replica] = self._executed[replica] = False

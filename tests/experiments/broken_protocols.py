@@ -112,3 +112,47 @@ class Crashes(_Alone):
         if self.length == 9:
             raise ZeroDivisionError("planted")
         return (self.me, self.length)
+
+
+class Invents(Replica):
+    """Replica 0 orders everything, and now and then a write that nobody asked for: under a number that the client has
+    not come to, of a key that nobody reads."""
+
+    __slots__ = ("length",)
+    name = "invents"
+    messages = (Forward, Write)
+
+    def __init__(self, me: int, cluster: Cluster, options: Any) -> None:
+        super().__init__(me, cluster, options)
+        self.length = 0
+
+    def on_start(self, ctx: Context) -> None:
+        pass
+
+    def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        pass
+
+    def on_timer(self, ctx: Context, name: TimerName) -> None:
+        pass
+
+    def view(self) -> View:
+        return View({}, (0, 0))
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        ctx.send(0, Forward(command))
+
+    def on_forward(self, ctx: Context, source: int, message: Forward) -> None:
+        command = message.command
+        self._order(ctx, command)
+        if command.sequence == 3:
+            self._order(ctx, Command(command.client, 100_000, "put", 1 << 40, 7))
+
+    def _order(self, ctx: Context, command: Command) -> None:
+        self.length += 1
+        ctx.broadcast(range(self.cluster.size), Write(self.length, command))
+
+    def on_write(self, ctx: Context, source: int, message: Write) -> None:
+        ctx.commit(message.number, message.command)
+        ctx.execute(message.command)
+        if self.me == 0 and message.command.sequence < 100_000:
+            ctx.answer(message.command)

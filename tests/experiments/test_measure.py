@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import BROKEN, small
 
-from consensus_bench.experiments.measure import ANSWERED, LINEARIZABILITY, NO_ERROR, _linearizable, measure
+from consensus_bench.contract import Command
+from consensus_bench.experiments.measure import ANSWERED, LINEARIZABILITY, NO_ERROR, _asked, _linearizable, measure
 from consensus_bench.experiments.plan import Run, plan
 from consensus_bench.experiments.setup import prepare
 from consensus_bench.experiments.statistics import (
@@ -24,6 +25,7 @@ from consensus_bench.experiments.statistics import (
     throughput,
 )
 from consensus_bench.simulation.operations import COLUMNS, KIND_CODES, NEVER
+from consensus_bench.verification.online import NON_TRIVIALITY
 
 MS = 1_000_000
 WINDOW = Window(10 * MS, 20 * MS)
@@ -85,7 +87,7 @@ def run_of(**changes: Any) -> Run:
 def test_a_run_is_judged_by_every_checker() -> None:
     result, operations = measure(run_of())
     assert [check.property for check in result.checks] == [
-        "agreement", "validity", "exactly once", "execution order", LINEARIZABILITY, ANSWERED,
+        "agreement", "validity", "exactly once", "execution order", NON_TRIVIALITY, LINEARIZABILITY, ANSWERED,
     ]  # fmt: skip
     assert {check.verdict for check in result.checks} == {"holds"}
     assert all(check.checked > 0 for check in result.checks)
@@ -106,6 +108,41 @@ def test_clients_see_what_replicas_do_not_say() -> None:
     result, _ = measure(run_of(protocols=[f"{BROKEN}:StaleReads"], workload=workload))
     assert result.numbers is None
     assert [check.property for check in result.checks if check.verdict == "violated"] == [LINEARIZABILITY]
+
+
+def test_a_protocol_that_invents_a_command_is_caught() -> None:
+    """All replicas agree on it and execute it once, in order, and nobody ever reads its key."""
+    result, _ = measure(run_of(protocols=[f"{BROKEN}:Invents"]))
+    assert result.numbers is None
+    assert [check.property for check in result.checks if check.verdict == "violated"] == [NON_TRIVIALITY]
+
+
+def test_what_is_chosen_is_compared_in_every_part() -> None:
+    kinds = {"put": KIND_CODES["put"], "get": KIND_CODES["get"]}
+    asked = table(
+        operation(0, 10, client=1, sequence=2, key=5, kind=kinds["get"]),
+        operation(0, 10, client=0, sequence=1, key=5, kind=kinds["put"], value=7),
+        operation(0, -1, client=1, sequence=1, key=6, kind=kinds["put"], value=8),
+    )
+    right = [
+        Command(0, 1, "put", 5, 7),
+        Command(1, 2, "get", 5),
+        Command(1, 1, "put", 6, 8),
+        Command(0, 1, "put", 5, 7),
+    ]
+    assert (_asked(iter(right), asked).verdict, _asked(iter(right), asked).checked) == ("holds", 4)
+    wrong = [
+        Command(0, 1, "swap", 5, 7), Command(0, 1, "put", 6, 7), Command(0, 1, "put", 5, 8), Command(0, 2, "put", 5, 7),
+        Command(0, 0, "put", 5, 7), Command(2, 1, "put", 5, 7), Command(-2, 1, "put", 5, 7),
+        Command(0, 1, "put", "5", 7),
+    ]  # fmt: skip
+    for command in wrong:
+        assert _asked(iter([*right, command]), asked).verdict == "violated"
+
+
+def test_writes_alone_cannot_contradict_and_the_verdict_says_so() -> None:
+    result, _ = measure(run_of(workload={"clients": 1, "swaps": 0.0}))
+    assert next(c.detail for c in result.checks if c.property == LINEARIZABILITY).endswith("could have contradicted")
 
 
 def test_a_protocol_that_fails_is_reported_with_its_trace_back() -> None:
