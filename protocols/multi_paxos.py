@@ -75,9 +75,9 @@ class MultiPaxos(Replica):
     """One replica."""
 
     __slots__ = (
-        "batch_ns", "committed", "election_high_ns", "election_low_ns", "everyone", "fetching", "heartbeat_ns",
-        "leader", "log", "next", "open", "phase1_quorum", "phase2_quorum", "promised", "promises", "proposed", "queue",
-        "resend_below", "retry_ns", "role", "saved", "sessions", "silent_since", "votes",
+        "batch_ns", "committed", "election_high_ns", "election_low_ns", "everyone", "fetching", "forwarded",
+        "heartbeat_ns", "leader", "log", "next", "open", "phase1_quorum", "phase2_quorum", "promised", "promises",
+        "proposed", "queue", "resend_below", "retry_ns", "role", "saved", "sessions", "silent_since", "votes",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
         "batch_ns", "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
@@ -109,6 +109,8 @@ class MultiPaxos(Replica):
         self.leader: int | None = None
         """Who is known to lead at ``promised``."""
         self.queue: list[Command] = []
+        self.forwarded: dict[tuple[int, int], Command] = {}
+        """What was passed on to the leader and is not executed here yet: if that leader dies, the next one gets it."""
         """Requests that wait for a leader, or for the leader's window."""
         self.open: set[tuple[int, int]] = set()
         """(client, sequence) of what is queued or proposed here, so that a retry is not proposed again."""
@@ -160,6 +162,8 @@ class MultiPaxos(Replica):
             self._submit(ctx, command)
         else:
             ctx.send_unsynced(leader, Forward(command, self.promised))
+            if len(self.forwarded) < self.options.queue_limit:
+                self.forwarded[command.client, command.sequence] = command
 
     def on_forward(self, ctx: Context, source: int, message: Forward) -> None:
         """A request by way of another replica. It is passed on only to a leader of a higher ballot than the sender
@@ -194,9 +198,12 @@ class MultiPaxos(Replica):
             del queue[:size]
 
     def _serve_queue(self, ctx: Context) -> None:
-        """There is a leader, here or elsewhere, for the requests that were kept."""
-        waiting, self.queue = self.queue, []
-        for command in waiting:
+        """There is a leader, here or elsewhere, for the requests that were kept, and for those that an earlier leader
+        may have taken with it: whatever the new one has already, it ignores."""
+        waiting = {**self.forwarded, **{(c.client, c.sequence): c for c in self.queue}}
+        self.forwarded.clear()
+        self.queue = []
+        for command in waiting.values():
             self.on_request(ctx, command)
 
     # --- phase 1 ------------------------------------------------------------------------------------------------------
@@ -375,6 +382,8 @@ class MultiPaxos(Replica):
         if self.role == LEADER:
             self.open.discard((command.client, command.sequence))
             ctx.answer(command)
+        elif self.forwarded:
+            self.forwarded.pop((command.client, command.sequence), None)
 
     def _learn(self, ctx: Context, slot: int, command: Command) -> None:
         """``command`` is chosen in ``slot``, which may be ahead of what can be executed."""

@@ -78,8 +78,9 @@ class Raft(RaftElection):
         self.sessions = self.sessions_type()
         self.queue: list[Command] = []
         """Requests that wait for a leader, or for a batch to fill up."""
-        self.pending: set[tuple[int, int]] = set()
-        """(client, sequence) of what this leader has in its log or batch and not executed: a retry is not appended."""
+        self.pending: dict[tuple[int, int], Command] = {}
+        """By (client, sequence), what is not executed here: of a leader, what it has in its log or batch, so that a
+        retry is not appended; of a follower, what it passed on, so that the next leader gets it if this one dies."""
         self._clear_leader_state()
 
     def _clear_leader_state(self) -> None:
@@ -130,6 +131,8 @@ class Raft(RaftElection):
             ctx.answer(command)
         elif self.leader is not None:
             ctx.send_unsynced(self.leader, Forward(command))
+            if len(self.pending) < self.options.queue_limit:
+                self.pending[command.client, command.sequence] = command
         elif len(self.queue) < self.options.queue_limit:
             self.queue.append(command)
 
@@ -147,7 +150,7 @@ class Raft(RaftElection):
         if self.sessions.executed(command):
             ctx.answer(command)
             return False
-        self.pending.add(request)
+        self.pending[request] = command
         return True
 
     def _batch(self, ctx: Context, command: Command) -> None:
@@ -165,9 +168,12 @@ class Raft(RaftElection):
         self._append(ctx, entries)
 
     def _serve_queue(self, ctx: Context) -> None:
-        """There is a leader for the requests that were kept."""
-        waiting, self.queue = self.queue, []
-        for command in waiting:
+        """There is another leader for the requests that were kept, and for those that an earlier leader may have taken
+        with it, this replica perhaps: whatever the new one has already, it ignores."""
+        waiting = {**self.pending, **{(c.client, c.sequence): c for c in self.queue}}
+        self.pending.clear()
+        self.queue = []
+        for command in waiting.values():
             self.on_request(ctx, command)
 
     # --- leading and following (section 5.2) --------------------------------------------------------------------------
@@ -187,11 +193,13 @@ class Raft(RaftElection):
         if self.options.check_quorum:
             ctx.set_timer("quorum", self.election_ns[0])
         uncommitted = log.slice(self.commit_index + 1, log.last_index - self.commit_index)
-        self.pending = {(e.command.client, e.command.sequence) for e in uncommitted if e.command.kind != "noop"}
+        waiting = [*self.pending.values(), *self.queue]
+        commands = [entry.command for entry in uncommitted if entry.command.kind != "noop"]
+        self.pending = {(command.client, command.sequence): command for command in commands}
         self.floor = self._first_countable() - 1
         next_index = log.last_index + 1
         self.next_index = dict.fromkeys(self.others, next_index)
-        self.queue = [*self._first_commands(), *[command for command in self.queue if self._is_new(ctx, command)]]
+        self.queue = [*self._first_commands(), *[command for command in waiting if self._is_new(ctx, command)]]
         self._append_queue(ctx)
         self.last_at_heartbeat = self.last_at_retry = log.last_index
         for follower in self.others:
@@ -276,15 +284,10 @@ class Raft(RaftElection):
         return len(entries)
 
     def _truncate(self, ctx: Context, first: int) -> None:
-        """Remove the entry at ``first`` and all that follow, in one record with what replaces them. Commands that came
-        through us when we led are proposed again, to the leader."""
+        """Remove the entry at ``first`` and all that follow, in one record with what replaces them."""
         assert first > self.commit_index, f"entry {first} is overwritten, but {self.commit_index} are committed"
-        for index, entry in enumerate(self.log.truncate(first), first):
+        for index in range(first, first + len(self.log.truncate(first))):
             self._forget(ctx, index)
-            request = (entry.command.client, entry.command.sequence)
-            if request in self.pending and self.leader is not None:
-                self.pending.remove(request)
-                ctx.send_unsynced(self.leader, Forward(entry.command))
 
     def _forget(self, ctx: Context, index: int) -> None:
         ctx.forget(index)
@@ -367,7 +370,7 @@ class Raft(RaftElection):
             if sessions.add(command):  # once, however many entries hold the command (thesis section 6.3)
                 ctx.execute(command)
             if pending:
-                pending.discard((command.client, command.sequence))
+                pending.pop((command.client, command.sequence), None)
             if leading:
                 ctx.answer(command)
         self.commit_index = index

@@ -598,7 +598,7 @@ def command_chosen_twice(protocol: type[Replica]) -> Network:
     network.world.in_flight.clear()
     network.fire(0, "election")
     network.exchange(among={0, 2})
-    assert held(network.replica(0)) == {1: A, 2: A}
+    assert held(network.replica(0)) == {1: A, 2: A, 3: B}, "and what its own client asked for is not lost"
     return network
 
 

@@ -117,6 +117,24 @@ def test_crash_and_restart_under_load(protocol: str, victim: int) -> None:
     assert w.machines[victim].counters().executed > 0
 
 
+@pytest.mark.parametrize("protocol", ["multi-paxos", "raft"])
+def test_what_a_dead_leader_took_with_it_is_asked_of_the_next(protocol: str) -> None:
+    """Clients at living replicas need not time out: their replica passes on again what the dead leader had."""
+    w = world(protocol, crashable=True, client_timeout_ms=20_000.0, duration_s=10.0, workload=Workload(clients=3))
+
+    def faults() -> Any:
+        yield w.env.timeout(4 * SECOND_NS)
+        w.crash(0)
+
+    w.env.process(faults())
+    w.run()
+    column = w.operations.column
+    elsewhere = column("site") != 0
+    assert (column("attempts")[elsewhere] == 1).all()
+    waited = column("answered_ns") - column("due_ns")
+    assert 1 * SECOND_NS < waited[elsewhere].max() < 5 * SECOND_NS
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_clients_without_a_replica_at_their_site(protocol: str) -> None:
     where = geography(MATRIX)
