@@ -1,32 +1,31 @@
-"""Breadth-first search over global states that are single integers.
+"""Breadth-first search over global states that are single 64-bit numbers.
 
 A state packs the replicas' node numbers and the world's number into fields of bits. What a pair of replicas can do
-depends on three fields only, so it is worked out once for each content of these: a tuple of differences to be added to
-the state. The inner loop then masks, looks up and adds, a whole tuple at a time.
+depends on three fields only, so it is worked out once for each content of these, in Python: a list of differences to be
+added to the state. All else is arithmetic on arrays, a level of the search at a time: cut the contents out, look them
+up, add, sort, and drop what is known. A state takes eight bytes.
 
-Properties about one replica, a pair, or the world are judged where such a content is first met, which is while the
-first state that has it is expanded: they cost nothing in the inner loop, and no state escapes them.
+Properties about one replica, a pair, or the world are judged where such a content is first met, which is before the
+first state that has it is expanded: they cost nothing per state, and no state escapes them.
 """
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from consensus_bench.contract import ConfigError, Options, Replica
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.nodes import Choice, Move, Nodes
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Worlds
 from consensus_bench.exploration.exhaustive.properties import LEADER_CHANGED, Property
+from consensus_bench.exploration.exhaustive.table import States, Table, chunks, distinct, positions
 from consensus_bench.verification.linearizability import LINEARIZABILITY
 
-FIRST_WIDTH: Final = 10
-"""Bits of a field at first; a field that overflows gets ``MORE_WIDTH`` more, and the search starts again."""
-MORE_WIDTH: Final = 3
+STATE_BITS: Final = 63
 
 
 class _Overflow(Exception):
@@ -37,39 +36,12 @@ class _Overflow(Exception):
         self.field = field
 
 
-class _Violated(Exception):
-    """Every state with this ``content`` under ``mask`` violates something."""
-
-    def __init__(self, mask: int, content: int, broken: tuple[str, str]) -> None:
-        super().__init__(broken)
-        self.mask = mask
-        self.content = content
-        self.broken = broken
-
-
 class _DisksLag(Exception):
     """Something is sent without waiting for the disk: disks must be allowed to lag."""
 
 
-class Slice(dict[int, tuple[int, ...]]):
-    """One pair of replicas: a table from the content of their fields and the world's, which ``mask`` cuts out, to the
-    differences that their steps make. What is missing is worked out when it is asked for.
-
-    ``inputs``: (receiver, sender) both ways, and (replica, -1) for replicas whose own steps are counted here.
-    """
-
-    def __init__(
-        self, replicas: tuple[int, ...], own: tuple[int, ...], work_out: Callable[[Slice, int], tuple[int, ...]]
-    ) -> None:
-        super().__init__()
-        self.replicas = replicas
-        self.inputs = tuple((r, s) for r in replicas for s in replicas if r != s) + tuple((r, -1) for r in own)
-        self.mask = 0
-        self._work_out = work_out
-
-    def __missing__(self, content: int) -> tuple[int, ...]:
-        differences = self[content] = self._work_out(self, content)
-        return differences
+class _Full(Exception):
+    """A state no longer fits into ``STATE_BITS``."""
 
 
 class Moves(msgspec.Struct, frozen=True):
@@ -116,21 +88,18 @@ class Search:
         histories = LINEARIZABILITY in self._always and protocol.decides != "single"
         self.worlds = Worlds(bounds, histories)
         self.nodes = Nodes(protocol, options, bounds, self.worlds)
-        self.visited: set[int] = set()
-        self.levels: list[list[int]] = []
-        """The states first reached with 0, 1, 2, ... steps."""
+        self.visited: States = np.empty(0, dtype=np.int64)
+        """All states, ascending."""
+        self.levels: list[States] = []
+        """The states first reached with 0, 1, 2, ... steps, each ascending."""
         self.result = Result()
         self._own: dict[tuple[int, int], Moves] = {}
         self._received: list[dict[tuple[int, int], Moves]] = []
         size = bounds.replicas
-        self._widths = [FIRST_WIDTH] * (size + 1)
+        self._widths = [1] * (size + 1)
         self._shifts: list[int] = []
-        pairs = [(r, s) for r in range(size) for s in range(r + 1, size)]
-        self._slices = [
-            Slice(pair, tuple(r for r in pair if _own_pair(r, size) == pair), self._work_out) for pair in pairs
-        ]
-        if size == 1:
-            self._slices = [Slice((0,), (0,), self._work_out)]
+        pairs: list[tuple[int, ...]] = [(r, s) for r in range(size) for s in range(r + 1, size)]
+        self.tables = [Table(pair, [r for r in pair if _own_pair(r, size) == pair]) for pair in pairs or [(0,)]]
 
     # --- states -------------------------------------------------------------------------------------------------------
 
@@ -138,10 +107,13 @@ class Search:
         """The state in which each replica is at its node."""
         state = 0
         for field, number in enumerate([*nodes, world]):
-            if number >> self._widths[field]:
-                raise _Overflow(field)
+            self._fit(field, number)
             state |= number << self._shifts[field]
         return state
+
+    def _fit(self, field: int, number: int) -> None:
+        if number >> self._widths[field]:
+            raise _Overflow(field)
 
     def unpack(self, state: int) -> tuple[list[int], int]:
         """The nodes and the world of ``state``."""
@@ -159,7 +131,7 @@ class Search:
     def successors(self, state: int) -> Iterator[tuple[Choice, int]]:
         """Every step from ``state`` that changes something, and where it leads."""
         nodes, world = self.unpack(state)
-        for me, source in (pair for slice_ in self._slices for pair in slice_.inputs):
+        for me, source in (pair for table in self.tables for pair in table.inputs):
             node = nodes[me]
             for moves in self._enabled(me, node, source, nodes[source]):
                 for move in (*moves.moves, *moves.worldly):
@@ -168,146 +140,143 @@ class Search:
                         difference = (move.node - node) << self._shifts[me]
                         yield move.choice, state + difference + ((after - world) << self._shifts[-1])
 
-    def differences(self, state: int) -> list[int]:
-        """The same without the steps: what to add to ``state`` for each successor."""
-        return [d for slice_ in self._slices for d in slice_[state & slice_.mask]]
+    def predecessor(self, level: int, state: int) -> int:
+        """The first state of ``level`` that has ``state`` among its successors."""
+        found = [
+            int(sources[reached == state].min())
+            for chunk in chunks(self.levels[level])
+            for sources, reached in (table.expand(chunk) for table in self.tables)
+            if (reached == state).any()
+        ]
+        return min(found)
 
     # --- searching ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
         """Search until everything was seen, a bound is reached, a property is violated, or the user interrupts."""
-        collecting = gc.isenabled()
-        gc.disable()  # states are integers: there is nothing to find, and much to look through
-        try:
-            while True:
-                try:
-                    return self._search()
-                except _DisksLag:
-                    self.nodes.lagging = True
-        finally:
-            if collecting:
-                gc.enable()
+        while True:
+            try:
+                return self._search()
+            except _DisksLag:
+                self.nodes.lagging = True
 
     def _search(self) -> Result:
         result = self.result = Result()
-        start = self._begin()
-        self.visited = {start}
-        self.levels = [[start]]
+        self.levels = [self._begin()]
+        self.visited = self.levels[0]
         try:
             while True:
                 result.depth = len(self.levels) - 1
-                new = self._successors_of_level()
-                new -= self.visited
-                if result.violation is not None or not new:
+                self._work_out_level()
+                if result.violation is not None:
+                    break
+                new = self._expand(self.levels[-1])
+                if not len(new):
                     break
                 if len(self.visited) >= self.bounds.states or result.depth == self.bounds.depth:
                     result.frontier = len(self.levels[-1])
                     break
-                self.visited |= new
-                self.levels.append([*new])
-        except KeyboardInterrupt:
-            result.interrupted = True
+                self.visited = np.concatenate([self.visited, new])
+                self.visited.sort(kind="stable")  # merges the two runs
+                self.levels.append(new)
+        except (KeyboardInterrupt, _Full) as stop:
+            result.interrupted = isinstance(stop, KeyboardInterrupt)
             result.frontier = len(self.levels[-1])
         result.states = len(self.visited)
         result.levels = [len(level) for level in self.levels]
-        result.closed = result.frontier == 0 and not result.interrupted and result.violation is None
+        result.closed = result.frontier == 0 and result.violation is None
         return result
 
-    def _begin(self) -> int:
+    def _begin(self) -> States:
+        """The initial state, after everything that was known of another search is forgotten."""
+        size = self.bounds.replicas
         self._own = {}
-        self._received = [{} for _ in range(self.bounds.replicas)]
-        for slice_ in self._slices:
-            slice_.clear()
+        self._received = [{} for _ in range(size)]
+        self.tables = [Table(table.replicas, [r for r, s in table.inputs if s < 0]) for table in self.tables]
         while True:
             self._lay_out()
             try:
-                return self.initial()
+                return np.array([self.initial()], dtype=np.int64)
             except _Overflow as overflow:
-                self._widths[overflow.field] += MORE_WIDTH
+                self._widths[overflow.field] += 1
 
     def _lay_out(self) -> None:
         """Place the fields."""
         self._shifts = [sum(self._widths[:field]) for field in range(len(self._widths))]
-        for slice_ in self._slices:
-            fields = (*slice_.replicas, self.bounds.replicas)
-            slice_.mask = sum(((1 << self._widths[f]) - 1) << self._shifts[f] for f in fields)
+        for table in self.tables:
+            fields = (*table.replicas, self.bounds.replicas)
+            table.mask = sum(((1 << self._widths[f]) - 1) << self._shifts[f] for f in fields)
 
     def _widen(self, field: int) -> None:
         """Make room for higher numbers in ``field``, in all states and tables."""
+        if sum(self._widths) == STATE_BITS:
+            raise _Full
         low = (1 << self._shifts[field] + self._widths[field]) - 1
-        self._widths[field] += MORE_WIDTH
+
+        def wider(states: States) -> States:
+            return (states & low) | (states & ~low) << 1
+
+        self._widths[field] += 1
         self._lay_out()
+        self.levels = [wider(level) for level in self.levels]
+        self.visited = wider(self.visited)
+        for table in self.tables:
+            table.convert(wider)
 
-        def wider(state: int) -> int:
-            return (state & low) | (state & ~low) << MORE_WIDTH
+    def _expand(self, frontier: States) -> States:
+        """The successors of all states of ``frontier`` that were not visited yet, ascending."""
+        new = []
+        for chunk in chunks(frontier):
+            reached = np.concatenate([table.expand(chunk)[1] for table in self.tables])
+            self.result.transitions += len(reached)
+            reached = distinct(reached)
+            new.append(reached[~positions(self.visited, reached)[1]])
+        return new[0] if len(new) == 1 else distinct(np.concatenate(new))
 
-        for number, level in enumerate(self.levels):
-            self.levels[number] = list(map(wider, level))
-        self.visited = {state for level in self.levels for state in level}
-        for slice_ in self._slices:
-            known = [*slice_.items()]
-            slice_.clear()
-            for content, differences in known:
-                at = wider(content)
-                slice_[at] = tuple(wider(content + difference) - at for difference in differences)
+    # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _successors_of_level(self) -> set[int]:
-        """The successors of the last level, unless a state of it violates something."""
-        while True:
-            transitions = self.result.transitions
-            try:
-                return self._expand(self.levels[-1])
-            except _Overflow as overflow:
-                self.result.transitions = transitions
-                self._widen(overflow.field)
-            except _Violated as violated:
-                self.result.violation = violated.broken
-                self.result.violating_state = next(
-                    state for state in self.levels[-1] if state & violated.mask == violated.content
-                )
-                return set()
+    def _work_out_level(self) -> None:
+        """Enter into the tables what the states of the last level need, and judge it."""
+        for table in self.tables:
+            while True:
+                contents = table.missing(self.levels[-1])
+                differences: list[list[int]] = []
+                try:
+                    for content in contents:
+                        differences.append(self._work_out(table, content))
+                        if self.result.violation is not None:
+                            found = self.levels[-1][self.levels[-1] & table.mask == content]
+                            self.result.violating_state = int(found[0])
+                            return
+                except _Overflow as overflow:
+                    self._widen(overflow.field)
+                else:
+                    table.add(contents, differences)
+                    break
 
-    def _expand(self, frontier: list[int]) -> set[int]:
-        """The successors of all states of ``frontier``. The loops over states that can be are in C."""
-        new: set[int] = set()
-        update = new.update
-        count = 0
-        columns = [map(s.__getitem__, map(s.mask.__and__, frontier)) for s in self._slices]
-        if len(columns) == 3:
-            for state, first, second, third in zip(frontier, *columns, strict=True):
-                differences = first + second + third
-                count += len(differences)
-                update(map(state.__add__, differences))
-        else:
-            for state, parts in zip(frontier, zip(*columns, strict=True), strict=True):
-                differences = tuple(chain.from_iterable(parts))
-                count += len(differences)
-                update(map(state.__add__, differences))
-        self.result.transitions += count
-        return new
-
-    def _work_out(self, slice_: Slice, content: int) -> tuple[int, ...]:
+    def _work_out(self, table: Table, content: int) -> list[int]:
         """The differences for ``content``, which is judged as well."""
         shifts, widths = self._shifts, self._widths
         world = content >> shifts[-1]
-        at = {r: content >> shifts[r] & (1 << widths[r]) - 1 for r in slice_.replicas}
-        self._judge(slice_, at, world, content)
+        at = {r: content >> shifts[r] & (1 << widths[r]) - 1 for r in table.replicas}
+        self._judge(at, world)
         found: set[int] = set()
-        for me, source in slice_.inputs:
+        for me, source in table.inputs:
             node, shift = at[me], shifts[me]
             for moves in self._enabled(me, node, source, at.get(source, 0)):
                 for steps in moves.plain:
+                    self._fit(me, node + steps)
                     found.add(steps << shift)
                 for move in moves.worldly:
                     after = self.worlds.after(world, move.happening)
                     if after is not None and (after != world or move.node != node):
-                        if after >> widths[-1]:
-                            raise _Overflow(len(widths) - 1)
+                        self._fit(me, move.node)
+                        self._fit(self.bounds.replicas, after)
                         found.add(((move.node - node) << shift) + ((after - world) << shifts[-1]))
                         self.result.facts.update(move.facts)
         if self.nodes.handlers.uses_unsynced and self.bounds.crashes and not self.nodes.lagging:
             raise _DisksLag
-        return tuple(found)
+        return sorted(found)
 
     def _enabled(self, me: int, node: int, source: int, source_node: int) -> list[Moves]:
         """What replica ``me`` can do on the messages of ``source``, or (-1) on its own."""
@@ -325,19 +294,16 @@ class Search:
         return received
 
     def _add_own(self, me: int, node: int) -> Moves:
-        moves = self._own[me, node] = self._sort(me, node, list(self.nodes.own(me, node)))
+        moves = self._own[me, node] = self._sort(node, list(self.nodes.own(me, node)))
         return moves
 
     def _add_received(self, me: int, node: int, envelope: int) -> Moves:
-        moves = self._sort(me, node, list(self.nodes.received(me, node, envelope)))
+        moves = self._sort(node, list(self.nodes.received(me, node, envelope)))
         self._received[me][node, envelope] = moves
         return moves
 
-    def _sort(self, me: int, node: int, found: list[Move]) -> Moves:
+    def _sort(self, node: int, found: list[Move]) -> Moves:
         """Tell apart what changes the world and what does not."""
-        for move in found:
-            if move.node >> self._widths[me]:
-                raise _Overflow(me)
         plain = [move for move in found if move.happening == 0 and move.node != node]
         for move in plain:
             self.result.facts.update(move.facts)
@@ -346,24 +312,27 @@ class Search:
             return NO_MOVES
         return Moves(tuple({move.node - node for move in plain}), worldly, tuple(plain))
 
-    def _judge(self, slice_: Slice, at: dict[int, int], world: int, content: int) -> None:
-        """Raise ``_Violated`` if something that must always hold does not."""
+    def _judge(self, at: dict[int, int], world: int) -> None:
+        """Note if something that must always hold does not."""
         known = self.nodes
         found: list[Broken] = [self.worlds.broken[world]]
         for replica, node in at.items():
             found.append(known.broken[replica][node])
         if len(at) == 2:
-            a, b = slice_.replicas
-            found.append(known.observations.compare(known.seen[a][at[a]], known.seen[b][at[b]]))
-            leader, other = known.leaders[a][at[a]], known.leaders[b][at[b]]
+            (a, node_a), (b, node_b) = at.items()
+            found.append(known.observations.compare(known.seen[a][node_a], known.seen[b][node_b]))
+            leader, other = known.leaders[a][node_a], known.leaders[b][node_b]
             if leader != other and leader is not None and other is not None:
                 self.result.facts.add(LEADER_CHANGED)
         for broken in found:
             if broken is not None and broken[0] in self._always:
-                raise _Violated(slice_.mask, content, broken)
+                self.result.violation = broken
+                return
 
 
-def _own_pair(replica: int, size: int) -> tuple[int, int]:
+def _own_pair(replica: int, size: int) -> tuple[int, ...]:
     """The pair in which a replica's own steps are counted."""
+    if size == 1:
+        return (0,)
     other = (replica + 1) % size
     return (min(replica, other), max(replica, other))
