@@ -110,9 +110,10 @@ class Population:
         self.think_ns = round(workload.think_ms * 1e6)
         self.open_loop = workload.rate > 0
         per_site = 1 if self.open_loop else workload.clients
+        count = len(sites) * per_site
         self.clients = [
-            Client(number, sites[number // per_site], operations(workload, world.seed, number))
-            for number in range(len(sites) * per_site)
+            Client(number, sites[number // per_site], operations(workload, world.seed, number, count))
+            for number in range(count)
         ]
         self._deadlines: deque[tuple[int, Client, int]] = deque()
 

@@ -1,7 +1,7 @@
 """What clients ask: operations that depend on (seed, client) alone, so that every protocol is asked precisely the same.
 
-A workload is data. ``operations(workload, seed, client)`` is the endless stream of one client's operations; nothing
-that a protocol does can change it, only how far it gets.
+A workload is data. ``operations(workload, seed, client, clients)`` is the endless stream of one client's operations;
+nothing that a protocol does can change it, only how far it gets.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ BATCH: Final = 256
 OPEN_LOOP_PRIVATE_KEYS: Final = 4096
 """A site's open loop has many operations under way: its private operations rotate over so many keys."""
 ZIPF_CONSTANT: Final = 0.99  # YCSB's default
+YCSB_ZETA: Final = 26.46902820178302
+"""Sum of k^-0.99 for k up to 10^10: YCSB's ScrambledZipfianGenerator draws from so many items, however many records
+there are, and hashes each to a record. So its hottest record has 3.8 %, not the 13 % of a Zipfian over 1,000."""
+YCSB_HEAD: Final = 100_000
+"""So many of these items are hashed one by one; the others fall evenly on the records."""
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,8 +39,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Closed loop: ``clients`` per site, each with one operation under way and ``think_ms`` between two. Open loop:
     ``rate`` operations per second in all (Poisson, spread evenly over the client sites); then ``clients`` is unused.
     ``keys``: "conflict" (the hot key with probability ``conflict`` per cent, else a key of the client's own),
-    "uniform", "zipf" or "latest" over ``records`` keys, or "hotspot" (``conflict`` per cent of the operations fall on
-    a window of ``hot_keys`` keys that moves on after every ``hot_move_every`` operations of a client).
+    "uniform", "zipf", "scrambled" (YCSB's "zipfian") or "latest" (YCSB's) over ``records`` keys, or "hotspot"
+    (``conflict`` per cent of the operations fall on a window of ``hot_keys`` keys that moves on after every
+    ``hot_move_every`` operations of a client).
     ``reads``: fraction of gets. ``swaps``: fraction of atomic read-modify-writes. ``inserts``: whether a write adds
     a new key. ``size``: payload bytes of a write.
     """
@@ -44,7 +50,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     clients: int = 10
     think_ms: float = 0.0
     rate: float = 0.0
-    keys: Literal["conflict", "uniform", "zipf", "latest", "hotspot"] = "conflict"
+    keys: Literal["conflict", "uniform", "zipf", "scrambled", "latest", "hotspot"] = "conflict"
     conflict: float = 2.0
     records: int = 100_000
     hot_keys: int = 10
@@ -75,7 +81,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError(f"workload: reads {self.reads} + swaps {self.swaps} exceed 1")
 
 
-_YCSB: Final = {"keys": "zipf", "records": 1000, "size": 1000}
+_YCSB: Final = {"keys": "scrambled", "records": 1000, "size": 1000}
 PRESETS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "conflict": ("hot key with probability --conflict, else a private key (EPaxos' own benchmark)", {}),
     "uniform": ("keys drawn uniformly from `records`", {"keys": "uniform"}),
@@ -99,10 +105,10 @@ def preset(name: str) -> Workload:
     return msgspec.convert({"name": name, **PRESETS[name][1]}, Workload)
 
 
-def operations(workload: Workload, seed: int, client: int) -> Iterator[Operation]:
-    """The endless operations of ``client`` (0, 1, ...). Every written value is unique in the run."""
+def operations(workload: Workload, seed: int, client: int, clients: int = 1) -> Iterator[Operation]:
+    """The endless operations of ``client`` (0, 1, ...) of ``clients``. Every written value is unique in the run."""
     rng = stream(seed, "operations", client)
-    draw_keys = _KeyDraws(workload, rng, client)
+    draw_keys = _KeyDraws(workload, rng, client, clients)
     reads, swaps, size = workload.reads, workload.reads + workload.swaps, workload.size
     value = (client + 1) << 32
     while True:
@@ -118,10 +124,11 @@ def operations(workload: Workload, seed: int, client: int) -> Iterator[Operation
 class _KeyDraws:
     """Draws the keys of one client's operations, a batch at a time."""
 
-    def __init__(self, workload: Workload, rng: np.random.Generator, client: int) -> None:
+    def __init__(self, workload: Workload, rng: np.random.Generator, client: int, clients: int) -> None:
         self.workload = workload
         self.rng = rng
         self.client = client
+        self.clients = clients
         self.count = 0
         self.inserted = 0
 
@@ -136,6 +143,8 @@ class _KeyDraws:
                 keys = rng.integers(0, w.records, n).tolist()
             case "zipf":
                 keys = _zipf(w.records, rng.random(n)).tolist()
+            case "scrambled":
+                keys = _scrambled(w.records, rng.random(n)).tolist()
             case "latest":
                 return self._latest(reading)
             case "conflict":
@@ -155,20 +164,28 @@ class _KeyDraws:
 
     def _insert(self) -> int:
         self.inserted += 1
-        return self.workload.records + (self.client << 32) + self.inserted
+        return self._inserted_key(self.client, self.inserted)
+
+    def _inserted_key(self, client: int, number: int) -> int:
+        return self.workload.records + (client << 32) + number
 
     def _latest(self, reading: NDArray[np.bool_]) -> list[int]:
-        """YCSB "latest": a read goes a Zipfian distance back from this client's newest insert, into the base records
-        when it has not inserted that many."""
-        back = _zipf(self.workload.records, self.rng.random(len(reading))).tolist()
+        """YCSB "latest": a read goes a Zipfian distance back from the newest insert of all clients, into the base
+        records when there are not that many. What the others have inserted is not known here, because it must not
+        depend on the protocol: they are taken to have come as far as this client, each in turn. One that has not come
+        so far has not inserted the key, and the read finds nothing."""
+        w = self.workload
+        back = _zipf(w.records, self.rng.random(len(reading))).tolist()
         keys = []
         for get, distance in zip(reading.tolist(), back, strict=True):
+            inserts = self.inserted * self.clients
             if not get:
                 keys.append(self._insert())
-            elif distance < self.inserted:
-                keys.append(self.workload.records + (self.client << 32) + self.inserted - distance)
+            elif distance < inserts:
+                client = (self.client - distance) % self.clients
+                keys.append(self._inserted_key(client, self.inserted - distance // self.clients))
             else:
-                keys.append(self.workload.records - 1 - (distance - self.inserted))
+                keys.append(w.records - 1 - (distance - inserts))
         return keys
 
 
@@ -184,6 +201,32 @@ def _zipf(records: int, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
         weights = np.arange(1, records + 1, dtype=float) ** -ZIPF_CONSTANT
         table = _zipf_tables[records] = np.cumsum(weights) / weights.sum()
     return np.minimum(np.searchsorted(table, uniform, side="right"), records - 1).astype(np.int64)
+
+
+_scrambled_tables: dict[int, NDArray[np.float64]] = {}
+
+
+def _scrambled(records: int, uniform: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Records as YCSB's ScrambledZipfianGenerator draws them, by inversion."""
+    import numpy as np
+
+    table = _scrambled_tables.get(records)
+    if table is None:
+        weights = np.arange(1, YCSB_HEAD + 1, dtype=float) ** -ZIPF_CONSTANT / YCSB_ZETA
+        record = _fnv64(np.arange(YCSB_HEAD, dtype=np.uint64)) % records
+        shares = np.bincount(record, weights, minlength=records) + (1 - weights.sum()) / records
+        table = _scrambled_tables[records] = np.cumsum(shares)
+    return np.minimum(np.searchsorted(table, uniform, side="right"), records - 1).astype(np.int64)
+
+
+def _fnv64(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The hash that YCSB scatters its keys with: FNV-1a of the eight bytes, lowest first, without its sign."""
+    import numpy as np
+
+    digest = np.full(len(numbers), 0xCBF29CE484222325, np.uint64)
+    for shift in range(0, 64, 8):
+        digest = (digest ^ (numbers >> np.uint64(shift) & np.uint64(0xFF))) * np.uint64(1099511628211)
+    return np.abs(digest.view(np.int64))
 
 
 def arrivals_ns(rate: float, seed: int, site: int) -> Iterator[int]:

@@ -13,8 +13,8 @@ from consensus_bench.contract import ConfigError
 from consensus_bench.simulation.workload import PRESETS, Operation, Workload, arrivals_ns, operations, preset
 
 
-def take(workload: Workload, count: int, seed: int = 1, client: int = 0) -> list[Operation]:
-    return list(islice(operations(workload, seed, client), count))
+def take(workload: Workload, count: int, seed: int = 1, client: int = 0, clients: int = 1) -> list[Operation]:
+    return list(islice(operations(workload, seed, client, clients), count))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -63,7 +63,7 @@ def test_mix(name: str, reads: float, swaps: float) -> None:
 
 def test_zipf_follows_its_law() -> None:
     """P(rank 0) / P(rank 9) = 10^0.99, and P(rank 0) over 1,000 records is 1 / sum of k^-0.99 = 0.1294."""
-    counts = Counter(key for _, key, _, _ in take(preset("ycsb-c"), 60_000))
+    counts = Counter(key for _, key, _, _ in take(Workload(keys="zipf", records=1000), 60_000))
     assert abs(counts[0] / 60_000 - 1 / sum(k**-0.99 for k in range(1, 1001))) < 0.005
     assert abs(counts[0] / counts[9] - 10**0.99) < 1.2
     assert max(counts) <= 999
@@ -82,6 +82,45 @@ def test_latest_reads_what_was_inserted_last() -> None:
             assert key not in inserted
             inserted.append(key)
     assert recent / reads > 0.3
+
+
+def test_latest_is_that_of_all_clients() -> None:
+    """In YCSB all threads count their inserts together: most reads of the newest records are of others' inserts."""
+    clients = 4
+    ops = [take(preset("ycsb-d"), 4000, client=c, clients=clients) for c in range(clients)]
+    owner = {key: c for c in range(clients) for kind, key, _, _ in ops[c] if kind != "get"}
+    read = [key for kind, key, _, _ in ops[1] if kind == "get" and key >= 1000]
+    foreign = sum(owner.get(key, -1) != 1 for key in read) / len(read)
+    assert 0.4 < foreign < 0.9
+    assert sum(key in owner for key in read) / len(read) > 0.9
+
+
+def ycsb_reference(records: int, u: float) -> int:
+    """YCSB's ScrambledZipfianGenerator (core/.../generator/ScrambledZipfianGenerator.java) for one uniform draw."""
+    items, theta, zeta = 10**10, 0.99, 26.46902820178302
+    eta = (1 - (2 / items) ** (1 - theta)) / (1 - (1 + 0.5**theta) / zeta)
+    if u * zeta < 1:
+        item = 0
+    elif u * zeta < 1 + 0.5**theta:
+        item = 1
+    else:
+        item = int(items * (eta * u - eta + 1) ** (1 / (1 - theta)))
+    digest = 0xCBF29CE484222325
+    for _ in range(8):
+        digest = (digest ^ item & 0xFF) * 1099511628211 % 2**64
+        item >>= 8
+    return abs(digest - 2**64 if digest >= 2**63 else digest) % records
+
+
+def test_ycsb_keys_are_those_of_its_own_generator() -> None:
+    count = 40_000
+    ours = Counter(key for _, key, _, _ in take(preset("ycsb-c"), count))
+    theirs = Counter(ycsb_reference(1000, (i + 0.5) / count) for i in range(count))
+    assert ours.most_common(1)[0][0] == theirs.most_common(1)[0][0]
+    for key, times in theirs.most_common(5):
+        assert abs(ours[key] - times) < 0.006 * count
+    assert 0.035 < ours.most_common(1)[0][1] / count < 0.045  # 1 / 26.47 and its share of the tail
+    assert len(ours) == 1000
 
 
 def test_hot_spot_moves() -> None:
