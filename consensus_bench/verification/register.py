@@ -55,6 +55,25 @@ class _Block(NamedTuple):
         return self.last_start.invoked
 
 
+def _observed(steps: Sequence[Step]) -> set[Hashable]:
+    """The values that must have been there: those in answers, and those that an unanswered compare-and-set found which
+    made such a value. One that made no such value may as well not have happened, and proves nothing."""
+    found: dict[Hashable, list[Hashable]] = {}
+    must: list[Hashable] = []
+    for step in steps:
+        if step.observes == EXACT:
+            if step.answered != FOREVER:
+                must.append(step.seen)
+            elif step.effect == SET:
+                found.setdefault(step.value, []).append(step.seen)
+    observed = set(must)
+    while must:
+        for value in found.pop(must.pop(), ()):
+            observed.add(value)
+            must.append(value)
+    return observed
+
+
 class _Clusters:
     """The operations of one key by the value they write or read."""
 
@@ -65,7 +84,7 @@ class _Clusters:
         first = Step(-FOREVER, -FOREVER, ANY, None, SET, initial, _INITIAL)
         self.writers: dict[Hashable, Step] = {initial: first}
         self.followers: dict[Hashable, Step] = {}  # value -> the read-modify-write that replaced it
-        observed = {step.seen for step in steps if step.observes == EXACT}
+        observed = _observed(steps)
         for step in steps:
             if step.effect == NONE:
                 if step.observes == DIFFERENT:
