@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 from consensus_bench.contract import Command, PropertyViolated, ReplicaId
 from consensus_bench.exploration.faults import Load
 from consensus_bench.verification import History, HistoryCheck
+from consensus_bench.verification.online import NON_TRIVIALITY
 
 
 class _Request:
@@ -79,6 +81,13 @@ class Clients:
                 raise PropertyViolated(
                     "exactly once", f"replica {replica} answers {command} with {result}, it was answered with {known}"
                 )
+
+    def check_asked(self, chosen: Iterable[Command]) -> None:
+        """Only what a client has asked for may be chosen."""
+        asked = {request.command for request, _, _ in self._answers} | {request.command for request in self.open}
+        for command in chosen:
+            if command not in asked:
+                raise PropertyViolated(NON_TRIVIALITY, f"{command} is chosen, but no client asked for it")
 
     def check(self) -> HistoryCheck:
         """Is what the clients saw linearizable?"""

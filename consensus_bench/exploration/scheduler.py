@@ -227,6 +227,7 @@ class Scheduler:
 
     def check(self) -> None:
         """The verdict on the whole run."""
+        self.clients.check_asked(self.world.verifier.chosen())
         for check in (*self.world.verifier.finish(settled=True), self.clients.check()):
             if check.verdict != "holds":
                 raise PropertyViolated(check.property, f"{check.verdict}: {check.detail}")

@@ -354,13 +354,15 @@ class World:
         elif tag == READ:
             server.results[a.client, a.sequence] = server.store.get(a.key)
         elif tag == TAKE_SNAPSHOT:
-            snapshot = Snapshot(a, image(server.store))
+            results = tuple((*request, server.results[request]) for request in sorted(server.results))
+            snapshot = Snapshot(a, image(server.store), results)
             self.verifier.snapshot(me, snapshot)
             self.in_flight.append((me, me, snapshot))
         elif tag == INSTALL:
             self.verifier.installed(me, a)
             server.store.clear()
             server.store.update(a.items)
+            server.results.update({(client, number): value for client, number, value in a.results})
 
     def _lost(self, packet: Packet) -> None:
         self.summary.dropped += 1

@@ -33,6 +33,7 @@ from consensus_bench.contract.context import (
     SET_TIMER,
 )
 from consensus_bench.contract.state import freeze
+from consensus_bench.exploration.execution import NO_EXCEPTION, OWN_INVARIANTS
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 
 NORMAL: Final = 0
@@ -43,9 +44,6 @@ REQUEST: Final = 1
 TIMER: Final = 2
 START: Final = 3
 RECOVER: Final = 4
-
-NO_EXCEPTION: Final = "no exception"
-OWN_INVARIANTS: Final = "own invariants"
 
 Event: TypeAlias = tuple[int, Any, Any]
 """(COMMIT, place, command), (EXECUTE, command, None) or (ANSWER, command, None)."""

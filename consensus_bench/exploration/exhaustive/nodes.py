@@ -98,9 +98,10 @@ class Nodes:
     def starts(self) -> list[int]:
         """The node of each replica after its first boot."""
         nodes = []
+        self.begun = 0
         for me in range(self.bounds.replicas):
             outcome = self.handlers.start(me)
-            move = self._move(me, Node(outcome.core, frozenset(), 0, 0), outcome, Choice(me, START, None), 0)
+            move = self._move(-1, Node(outcome.core, frozenset(), 0, 0), outcome, Choice(me, START, None), 0)
             self.begun += self._begun(self.nodes[me][move.node].sent)
             nodes.append(move.node)
         return nodes
@@ -139,7 +140,7 @@ class Nodes:
             return
         counted = 0 if self.handlers.cores[before.core].mode == LAGGING else 1
         emptied = Node(before.core, before.sent, self.observations.crashed(before.seen), 0)
-        move = self._move(me, emptied, outcome, Choice(me, CRASH, None), counted)
+        move = self._move(node, emptied, outcome, Choice(me, CRASH, None), counted)
         yield msgspec.structs.replace(move, facts=(*move.facts, "restarted"))
 
     def _moves(self, me: int, number: int, kind: int, argument: Any) -> Iterator[Move]:
@@ -149,14 +150,15 @@ class Nodes:
         if outcome is None:
             return
         choice = Choice(me, kind, argument, mode == LAGGING)
-        yield self._move(me, before, outcome, choice, 0)
+        yield self._move(number, before, outcome, choice, 0)
         if self.lagging and mode == NORMAL and outcome.wrote and self.bounds.crashes:
             lost = self.handlers.step(before.core, kind, argument, LAGGING)
             if lost is not None:
-                yield self._move(me, before, lost, Choice(me, kind, argument, True), 1)
+                yield self._move(number, before, lost, Choice(me, kind, argument, True), 1)
 
-    def _move(self, me: int, before: Node, outcome: Outcome, choice: Choice, crash: int) -> Move:
-        """``before`` with what the step did."""
+    def _move(self, number: int, before: Node, outcome: Outcome, choice: Choice, crash: int) -> Move:
+        """``before`` with what the step did; ``number`` is the node that it is compared with."""
+        me = choice.replica
         seen, sent, asked = before.seen, before.sent, before.asked
         ballots = 0
         if not sent.issuperset(outcome.sent):
@@ -176,8 +178,8 @@ class Nodes:
         node = self._intern(me, Node(outcome.core, sent, seen, asked))
         if broken is not None:
             self.broken[me][node] = broken
-        if choice.kind == TIMER and node == self._numbers[me].get(before):
-            return Move(choice, node, 0)  # nothing has happened that could be counted
+        if node == number and not answers:
+            return Move(choice, node, 0)  # nothing has happened that could be counted: a time-out or crash for nothing
         happening = Happening(crash, int(choice.kind == TIMER), ballots, command, tuple(answers))
         facts = (*outcome.notes, *[_FACTS[event[0]] for event in outcome.events])
         return Move(choice, node, self._worlds.intern(happening), facts)

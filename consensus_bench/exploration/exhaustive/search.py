@@ -11,7 +11,7 @@ first state that has it is expanded: they cost nothing per state, and no state e
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -94,7 +94,7 @@ class Search:
         """The states first reached with 0, 1, 2, ... steps, each ascending."""
         self.result = Result()
         self._own: dict[tuple[int, int], Moves] = {}
-        self._received: list[dict[tuple[int, int], Moves]] = []
+        self._received: list[dict[tuple[int, int], Moves]] = [{} for _ in range(bounds.replicas)]
         size = bounds.replicas
         self._widths = [1] * (size + 1)
         self._shifts: list[int] = []
@@ -122,23 +122,31 @@ class Search:
 
     def initial(self) -> int:
         """Every replica has started, nothing else has happened."""
-        nodes = self.nodes.starts()
+        return self.pack(self.nodes.starts(), self.first_world())
+
+    def first_world(self) -> int:
+        """The world once every replica has started."""
         world = self.worlds.after(0, self.worlds.intern(Happening(ballots=self.nodes.begun)))
         if world is None:
             raise ConfigError(f"--ballots {self.bounds.ballots}: the replicas begin more when they start")
-        return self.pack(nodes, world)
+        return world
 
-    def successors(self, state: int) -> Iterator[tuple[Choice, int]]:
-        """Every step from ``state`` that changes something, and where it leads."""
-        nodes, world = self.unpack(state)
+    def steps(self, nodes: Sequence[int], world: int) -> Iterator[tuple[Choice, int, int]]:
+        """Every step that changes something, the new node of its replica, and the new world."""
         for me, source in (pair for table in self.tables for pair in table.inputs):
             node = nodes[me]
             for moves in self._enabled(me, node, source, nodes[source]):
                 for move in (*moves.moves, *moves.worldly):
                     after = self.worlds.after(world, move.happening)
                     if after is not None and (after != world or move.node != node):
-                        difference = (move.node - node) << self._shifts[me]
-                        yield move.choice, state + difference + ((after - world) << self._shifts[-1])
+                        yield move.choice, move.node, after
+
+    def successors(self, state: int) -> Iterator[tuple[Choice, int]]:
+        """Every step from ``state`` that changes something, and where it leads."""
+        nodes, world = self.unpack(state)
+        for choice, node, after in self.steps(nodes, world):
+            me = choice.replica
+            yield choice, self.pack([*nodes[:me], node, *nodes[me + 1 :]], after)
 
     def predecessor(self, level: int, state: int) -> int:
         """The first state of ``level`` that has ``state`` among its successors."""
@@ -189,9 +197,7 @@ class Search:
 
     def _begin(self) -> States:
         """The initial state, after everything that was known of another search is forgotten."""
-        size = self.bounds.replicas
-        self._own = {}
-        self._received = [{} for _ in range(size)]
+        self.forget()
         self.tables = [Table(table.replicas, [r for r, s in table.inputs if s < 0]) for table in self.tables]
         while True:
             self._lay_out()
@@ -199,6 +205,11 @@ class Search:
                 return np.array([self.initial()], dtype=np.int64)
             except _Overflow as overflow:
                 self._widths[overflow.field] += 1
+
+    def forget(self) -> None:
+        """Forget which steps are possible: disks may lag from now on."""
+        self._own = {}
+        self._received = [{} for _ in range(self.bounds.replicas)]
 
     def _lay_out(self) -> None:
         """Place the fields."""
@@ -259,7 +270,7 @@ class Search:
         shifts, widths = self._shifts, self._widths
         world = content >> shifts[-1]
         at = {r: content >> shifts[r] & (1 << widths[r]) - 1 for r in table.replicas}
-        self._judge(at, world)
+        self.result.violation = self.judge(at, world)
         found: set[int] = set()
         for me, source in table.inputs:
             node, shift = at[me], shifts[me]
@@ -274,9 +285,13 @@ class Search:
                         self._fit(self.bounds.replicas, after)
                         found.add(((move.node - node) << shift) + ((after - world) << shifts[-1]))
                         self.result.facts.update(move.facts)
-        if self.nodes.handlers.uses_unsynced and self.bounds.crashes and not self.nodes.lagging:
+        if self.disks_must_lag():
             raise _DisksLag
         return sorted(found)
+
+    def disks_must_lag(self) -> bool:
+        """Whether something was sent without waiting for the disk, and disks were not yet allowed to lag behind."""
+        return self.nodes.handlers.uses_unsynced and self.bounds.crashes > 0 and not self.nodes.lagging
 
     def _enabled(self, me: int, node: int, source: int, source_node: int) -> list[Moves]:
         """What replica ``me`` can do on the messages of ``source``, or (-1) on its own."""
@@ -312,8 +327,8 @@ class Search:
             return NO_MOVES
         return Moves(tuple({move.node - node for move in plain}), worldly, tuple(plain))
 
-    def _judge(self, at: dict[int, int], world: int) -> None:
-        """Note if something that must always hold does not."""
+    def judge(self, at: Mapping[int, int], world: int) -> Broken:
+        """What must always hold and does not, where one or two replicas are at the nodes ``at``."""
         known = self.nodes
         found: list[Broken] = [self.worlds.broken[world]]
         for replica, node in at.items():
@@ -324,10 +339,7 @@ class Search:
             leader, other = known.leaders[a][node_a], known.leaders[b][node_b]
             if leader != other and leader is not None and other is not None:
                 self.result.facts.add(LEADER_CHANGED)
-        for broken in found:
-            if broken is not None and broken[0] in self._always:
-                self.result.violation = broken
-                return
+        return next((broken for broken in found if broken is not None and broken[0] in self._always), None)
 
 
 def _own_pair(replica: int, size: int) -> tuple[int, ...]:

@@ -1,0 +1,391 @@
+"""One execution of the real protocol classes, step by step, written down as a trace.
+
+This is deliberately not the explorer's own machinery: replicas are plain objects, messages are numbered envelopes, and
+the verifier is the benchmark's. What the explorer claims is run again here before anybody sees it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from consensus_bench.contract import (
+    NOOP,
+    Cluster,
+    Command,
+    Context,
+    Effect,
+    Key,
+    Message,
+    Options,
+    PropertyViolated,
+    Replica,
+    TimerName,
+    apply,
+)
+from consensus_bench.contract.context import (
+    ANSWER,
+    BROADCAST,
+    BROADCAST_UNSYNCED,
+    CANCEL_TIMER,
+    COMMIT,
+    EXECUTE,
+    FORGET,
+    NOTE,
+    PERSIST,
+    SEND,
+    SEND_UNSYNCED,
+    SET_TIMER,
+)
+from consensus_bench.exploration.trace import (
+    Answered,
+    Committed,
+    Envelope,
+    StepKind,
+    Trace,
+    TraceStep,
+    Violation,
+    as_data,
+)
+from consensus_bench.exploration.wording import show, show_command, show_view
+from consensus_bench.verification.linearizability import LINEARIZABILITY, History
+from consensus_bench.verification.online import VALIDITY, Verifier
+
+OWN_INVARIANTS: Final = "own invariants"
+NO_EXCEPTION: Final = "no exception"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A step that the world chooses: ``kind`` "request" with a command, "deliver" with (source, message), "timer" with
+    a name, or "crash" (a restart follows at once). ``durable``: see ``trace``."""
+
+    kind: StepKind
+    replica: int
+    argument: Any = None
+    durable: bool = True
+
+
+class Impossible(Exception):
+    """A step that cannot happen here: the message was not sent, the timer is not armed."""
+
+
+class Site:
+    """One replica, its disk, its timers and its copy of the data."""
+
+    __slots__ = ("disk", "durable", "replica", "results", "store", "timers")
+
+    def __init__(self) -> None:
+        self.replica: Replica | None = None
+        self.disk: dict[Any, Any] = {}
+        self.timers: set[TimerName] = set()
+        self.store: dict[Key, int] = {}
+        self.results: dict[tuple[int, int], int | None] = {}
+        self.durable = True
+        """False from the first step whose writes are lost, until the crash."""
+
+
+class _Record:
+    """What one step did, as it is gathered."""
+
+    __slots__ = ("answered", "committed", "executed", "notes", "sent", "written")
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.written: list[str] = []
+        self.committed: list[Committed] = []
+        self.executed: list[Command] = []
+        self.answered: list[Answered] = []
+        self.notes: list[str] = []
+
+
+class Execution:
+    """Runs steps and writes them down. ``violation`` is the first that was found."""
+
+    def __init__(
+        self,
+        protocol: type[Replica],
+        options: Options,
+        replicas: int,
+        first_leader: int | None = None,
+        commands: Sequence[Command] = (),
+        own_at_once: bool = True,
+    ) -> None:
+        self.protocol = protocol
+        self._own_at_once = own_at_once
+        self.sites = [Site() for _ in range(replicas)]
+        self.steps: list[TraceStep] = []
+        self.envelopes: list[Envelope] = []
+        self.messages: list[Message] = []
+        """The messages themselves: that of envelope ``number`` is ``messages[number - 1]``."""
+        self.violation: Violation | None = None
+        self._options = options
+        self._cluster = Cluster(replicas, (), first_leader)
+        self._commands = tuple(commands)
+        self._verifier = Verifier(replicas, protocol.decides)
+        self._context = Context()
+        self._delivered: set[int] = set()
+        self._own: deque[int] = deque()
+        self._invoked: dict[tuple[int, int], int] = {}
+        self._answers: dict[tuple[int, int], tuple[int | None, int]] = {}
+
+    # --- what drives it -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Every replica boots, in order."""
+        for replica in range(len(self.sites)):
+            self.call("start", replica)
+            self._deliver_own(replica)
+
+    def take(self, event: Event) -> None:
+        """One step, and the messages of the replica to itself; ``Impossible`` if it cannot happen."""
+        site = self.sites[event.replica]
+        if event.kind == "deliver":
+            source, message = event.argument
+            number = self._find(source, event.replica, message)
+            self.call("deliver", event.replica, message=number, durable=event.durable)
+        elif event.kind == "crash":
+            self.call("crash", event.replica)
+            self.call("restart", event.replica)
+        elif event.kind == "timer":
+            if event.argument not in site.timers:
+                raise Impossible(f"the timer {event.argument} of replica {event.replica} is not armed")
+            self.call("timer", event.replica, timer=event.argument, durable=event.durable)
+        else:
+            self.call("request", event.replica, command=event.argument, durable=event.durable)
+        self._deliver_own(event.replica)
+
+    def _deliver_own(self, replica: int) -> None:
+        while self._own and self._own_at_once:
+            number = self._own.popleft()
+            self.call("deliver", replica, message=number, own=True, durable=self.sites[replica].durable)
+
+    def _find(self, source: int, to: int, message: Message) -> int:
+        """The envelope to deliver: the first with this message that was not delivered yet, or else the last."""
+        found = [
+            e.number for e, m in zip(self.envelopes, self.messages, strict=True)
+            if e.source == source and e.to == to and type(m) is type(message) and m == message
+        ]  # fmt: skip
+        if not found:
+            raise Impossible(f"replica {source} has not sent {show(message)} to replica {to}")
+        return next((number for number in found if number not in self._delivered), found[-1])
+
+    def trace(self, spec: str, settings: dict[str, Any], violation: Violation | None) -> Trace:
+        """Everything so far. ``spec`` and ``settings`` are how the user named the protocol and its options."""
+        return Trace(
+            protocol=spec,
+            options=settings,
+            replicas=len(self.sites),
+            first_leader=self._cluster.first_leader,
+            commands=self._commands,
+            violation=violation,
+            length=length_of(self.steps),
+            messages=tuple(self.envelopes),
+            steps=tuple(self.steps),
+        )
+
+    # --- one call of a handler ----------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        kind: StepKind,
+        replica: int,
+        *,
+        command: Command | None = None,
+        message: int | None = None,
+        timer: TimerName = None,
+        own: bool = False,
+        durable: bool = True,
+    ) -> TraceStep:
+        """Run one handler and write the step down."""
+        site, record = self.sites[replica], _Record()
+        if durable and not site.durable and kind != "crash":
+            raise Impossible(f"the disk of replica {replica} keeps nothing until it crashes")
+        if (site.replica is None) != (kind in ("start", "restart")):
+            raise Impossible(f"replica {replica} is {'down' if site.replica is None else 'up'}: it cannot {kind}")
+        site.durable = durable
+        text = self._text(kind, replica, command, message, timer, own)
+        try:
+            self._handle(kind, replica, command, message, timer)
+            self._gather(replica, record)
+            if site.replica is not None:
+                site.replica.check()
+        except Impossible:
+            raise
+        except AssertionError as error:
+            self._note_violation(OWN_INVARIANTS, str(error) or "an assertion of the protocol fails")
+        except PropertyViolated as violated:
+            self._note_violation(violated.name, violated.detail)
+        except Exception as error:  # whatever a protocol raises is its finding
+            self._note_violation(NO_EXCEPTION, f"{type(error).__name__}: {error}")
+        step = TraceStep(
+            number=len(self.steps) + 1,
+            kind=kind,
+            replica=replica,
+            text=text,
+            own=own,
+            durable=durable,
+            command=command,
+            message=message,
+            timer=as_data(timer),
+            sent=tuple(record.sent),
+            written=tuple(record.written),
+            committed=tuple(record.committed),
+            executed=tuple(record.executed),
+            answered=tuple(record.answered),
+            notes=tuple(record.notes),
+            disk={show(key): show(value) for key, value in site.disk.items()},
+            timers=tuple(sorted(map(show, site.timers))),
+            holds="" if site.replica is None else show_view(site.replica.view()),
+        )
+        self.steps.append(step)
+        return step
+
+    def _handle(
+        self, kind: StepKind, number: int, command: Command | None, message: int | None, timer: TimerName
+    ) -> None:
+        site, context = self.sites[number], self._context
+        context.effects.clear()
+        if kind == "crash":
+            site.replica = None
+            site.timers.clear()
+            site.store.clear()
+            site.results.clear()
+            self._verifier.restarted(number)
+            return
+        if site.replica is None:
+            site.replica = self.protocol(number, self._cluster, self._options)
+        replica = site.replica
+        if kind == "start":
+            replica.on_start(context)
+        elif kind == "restart":
+            replica.recover(context, dict(site.disk))
+        elif kind == "request":
+            assert command is not None
+            self._invoked.setdefault((command.client, command.sequence), len(self.steps))
+            replica.on_request(context, command)
+        elif kind == "timer":
+            site.timers.discard(timer)
+            replica.on_timer(context, timer)
+        else:
+            assert message is not None
+            self._delivered.add(message)
+            value = self.messages[message - 1]
+            handler = replica.handlers.get(type(value))
+            if handler is not None:
+                getattr(replica, handler)(context, self.envelopes[message - 1].source, value)
+
+    def _gather(self, replica: int, record: _Record) -> None:
+        """What the handler did becomes visible, or is lost."""
+        site = self.sites[replica]
+        for tag, a, b in self._context.effects:
+            if tag in (SEND, SEND_UNSYNCED, BROADCAST, BROADCAST_UNSYNCED):
+                if site.durable or tag in (SEND_UNSYNCED, BROADCAST_UNSYNCED):
+                    for to in (a,) if tag in (SEND, SEND_UNSYNCED) else a:
+                        record.sent.append(self._send(replica, to, b))
+            elif tag in (PERSIST, FORGET):
+                record.written.append(f"{show(a)} = {show(b)}" if tag == PERSIST else f"{show(a)} forgotten")
+                if site.durable:
+                    self._write(site, (tag, a, b))
+            elif tag == SET_TIMER:
+                site.timers.add(a)
+            elif tag == CANCEL_TIMER:
+                site.timers.discard(a)
+            elif tag == NOTE:
+                record.notes.append(a)
+            elif site.durable:
+                self._become_visible(replica, site, (tag, a, b), record)
+
+    @staticmethod
+    def _write(site: Site, effect: Effect) -> None:
+        if effect[0] == PERSIST:
+            site.disk[effect[1]] = effect[2]
+        else:
+            site.disk.pop(effect[1], None)
+
+    def _send(self, source: int, to: int, message: Message) -> int:
+        number = len(self.envelopes) + 1
+        fields = {name: as_data(getattr(message, name)) for name in message.__struct_fields__}
+        self.envelopes.append(
+            Envelope(
+                number=number,
+                step=len(self.steps) + 1,
+                source=source,
+                to=to,
+                kind=type(message).__name__,
+                fields=fields,
+                text=show(message),
+            )
+        )
+        self.messages.append(message)
+        if source == to:
+            self._own.append(number)
+        return number
+
+    def _become_visible(self, replica: int, site: Site, effect: Effect, record: _Record) -> None:
+        """A commit, an execution or an answer; the verifier is told."""
+        tag, a, b = effect
+        if tag == COMMIT:
+            record.committed.append(Committed(place=as_data(a), command=b))
+            if b not in self._commands and b != NOOP:
+                raise PropertyViolated(VALIDITY, f"{b} is committed at place {a}: no client asked for it")
+            self._verifier.committed(replica, a, b)
+        elif tag == EXECUTE:
+            record.executed.append(a)
+            self._verifier.executed(replica, a)
+            site.results[a.client, a.sequence] = apply(site.store, a)
+        else:
+            assert tag == ANSWER, f"effect {tag} is unknown"
+            self._answer(site, a, record)
+
+    def _answer(self, site: Site, command: Command, record: _Record) -> None:
+        key = (command.client, command.sequence)
+        if key not in site.results:
+            raise PropertyViolated(VALIDITY, f"{command} is answered where it was not executed")
+        result = site.results[key]
+        record.answered.append(Answered(command=command, result=result))
+        if key not in self._answers:
+            self._answers[key] = (result, len(self.steps))
+            self._check_history()
+
+    def _check_history(self) -> None:
+        history = History()
+        for command in self._commands:
+            key = (command.client, command.sequence)
+            if key in self._invoked:
+                result, answered = self._answers.get(key, (None, None))
+                history.append(
+                    command.client, command.key, command.kind, command.value, result, self._invoked[key], answered
+                )
+        check = history.check()
+        if check.verdict == "violated":
+            raise PropertyViolated(LINEARIZABILITY, "; ".join([check.reason, *map(str, check.operations)]))
+
+    def _note_violation(self, name: str, detail: str) -> None:
+        if self.violation is None:
+            self.violation = Violation(property=name, detail=detail)
+
+    def _text(
+        self, kind: StepKind, replica: int, command: Command | None, message: int | None, timer: TimerName, own: bool
+    ) -> str:
+        if kind == "request":
+            assert command is not None
+            return f"client {command.client} asks replica {replica}: {show_command(command)}"
+        if kind == "timer":
+            return f"replica {replica}: the timer {show(timer)} fires"
+        if kind == "deliver":
+            assert message is not None
+            envelope = self.envelopes[message - 1]
+            if own:
+                return f"replica {replica} hears itself: {envelope.text}"
+            again = "again " if message in self._delivered else ""
+            return f"replica {replica} receives {again}{envelope.text} from replica {envelope.source}"
+        words = {"start": "starts", "crash": "crashes", "restart": "restarts with what is on its disk"}
+        return f"replica {replica} {words[kind]}"
+
+
+def length_of(steps: Iterable[TraceStep]) -> int:
+    """Steps that are choices of the world: starts, restarts and messages of a replica to itself are not."""
+    return sum(1 for step in steps if step.kind not in ("start", "restart") and not step.own)

@@ -1,0 +1,88 @@
+"""From a state that violates something to a shortest execution that leads there, in the protocol's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from consensus_bench.exploration.execution import Event, Execution, Impossible
+from consensus_bench.exploration.exhaustive.handlers import DELIVER, REQUEST, TIMER
+from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
+from consensus_bench.exploration.exhaustive.search import Search
+from consensus_bench.exploration.trace import StepKind, Trace, Violation
+
+_KINDS: Final[dict[int, StepKind]] = {DELIVER: "deliver", REQUEST: "request", TIMER: "timer", CRASH: "crash"}
+
+
+def path_to(search: Search, state: int) -> list[int]:
+    """A shortest sequence of states from the initial one to ``state``, which is in the last level."""
+    path = [state]
+    for level in range(len(search.levels) - 2, -1, -1):
+        path.append(search.predecessor(level, path[-1]))
+    return path[::-1]
+
+
+def choices_along(search: Search, path: Sequence[int]) -> list[Choice]:
+    """The step that leads from each state of ``path`` to the next: the first there is."""
+    chosen = []
+    for before, after in pairwise(path):
+        chosen.append(next(choice for choice, reached in search.successors(before) if reached == after))
+    return chosen
+
+
+def event_of(search: Search, choice: Choice) -> Event:
+    """The same step for ``Execution``: with values for numbers."""
+    handlers = search.nodes.handlers
+    argument: Any = choice.argument
+    if choice.kind == DELIVER:
+        envelope = handlers.envelopes[choice.argument]
+        argument = (envelope.source, envelope.message)
+    elif choice.kind == REQUEST:
+        argument = handlers.commands[choice.argument]
+    return Event(_KINDS[choice.kind], choice.replica, argument, not choice.lagging)
+
+
+def execute(search: Search, events: Sequence[Event]) -> Execution:
+    """Run ``events`` from the start, up to the first violation; ``Impossible`` if one cannot happen."""
+    bounds = search.bounds
+    execution = Execution(
+        search.protocol, search.options, bounds.replicas, bounds.first_leader, search.nodes.commands,
+        bounds.own_messages == "at-once",
+    )  # fmt: skip
+    execution.start()
+    for event in events:
+        if execution.violation is not None:
+            break
+        execution.take(event)
+    return execution
+
+
+def shrink(search: Search, events: Sequence[Event]) -> list[Event]:
+    """Leave out every step without which the same property is still violated. A shortest execution stays as it is;
+    that of a random walk becomes one in which every step is needed."""
+    wanted = execute(search, events).violation
+    kept = list(events)
+    position = len(kept) - 1
+    while position >= 0 and wanted is not None:
+        shorter = kept[:position] + kept[position + 1 :]
+        try:
+            found = execute(search, shorter).violation
+        except Impossible:
+            found = None
+        if found is not None and found.property == wanted.property:
+            kept = shorter
+            position = len(kept)
+        position -= 1
+    return kept
+
+
+def make_trace(search: Search, events: Sequence[Event], spec: str, settings: dict[str, Any]) -> Trace:
+    """The execution of ``events``, shrunk and written down. What is violated is found anew, by the verifier of every
+    benchmark; the explorer's own finding is given only where that one sees nothing (which would be a bug)."""
+    execution = execute(search, shrink(search, events))
+    violation = execution.violation
+    if violation is None and search.result.violation is not None:
+        name, detail = search.result.violation
+        violation = Violation(property=name, detail=f"{detail} (not confirmed by the execution)")
+    return execution.trace(spec, settings, violation)

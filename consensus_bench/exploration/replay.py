@@ -1,0 +1,58 @@
+"""A trace is run again: with the real classes, step by step, and each step must do what the trace says."""
+
+from __future__ import annotations
+
+from consensus_bench.contract import ConfigError, Options, Replica, TimerName
+from consensus_bench.exploration.execution import Execution, Impossible
+from consensus_bench.exploration.trace import Trace, TraceStep, from_data
+from consensus_bench.exploration.wording import show
+
+
+def replay(trace: Trace, protocol: type[Replica], options: Options) -> Execution:
+    """Run ``trace`` again; ``ConfigError`` at the first step that cannot happen or does something else."""
+    execution = Execution(protocol, options, trace.replicas, trace.first_leader, trace.commands)
+    for step in trace.steps:
+        if step.message is not None:
+            _check_message(execution, trace, step)
+        try:
+            done = execution.call(
+                step.kind,
+                step.replica,
+                command=step.command,
+                message=step.message,
+                timer=_timer(execution, step),
+                own=step.own,
+                durable=step.durable,
+            )
+        except Impossible as error:
+            raise ConfigError(f"step {step.number} does not fit {trace.protocol}: {error}") from error
+        for field in ("sent", "written", "committed", "executed", "answered", "notes", "disk"):
+            expected, found = getattr(step, field), getattr(done, field)
+            if expected != found:
+                raise ConfigError(
+                    f"step {step.number} does not fit {trace.protocol}: {field} is {show(found)}, "
+                    f"in the trace {show(expected)}"
+                )
+    return execution
+
+
+def _check_message(execution: Execution, trace: Trace, step: TraceStep) -> None:
+    assert step.message is not None
+    envelope = trace.messages[step.message - 1]
+    if len(execution.envelopes) < step.message:
+        raise ConfigError(f"step {step.number} does not fit {trace.protocol}: message {step.message} was not sent")
+    message = envelope.decode(execution.protocol)
+    sent = execution.messages[step.message - 1]
+    if message != sent:
+        raise ConfigError(
+            f"step {step.number} does not fit {trace.protocol}: message {step.message} is {show(sent)}, "
+            f"in the trace {show(message)}"
+        )
+
+
+def _timer(execution: Execution, step: TraceStep) -> TimerName:
+    """The timer of the step, as the protocol names it."""
+    name: TimerName = from_data(step.timer)
+    if step.kind == "timer" and name not in execution.sites[step.replica].timers:
+        raise Impossible(f"the timer {show(name)} of replica {step.replica} is not armed")
+    return name
