@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run a scenario file (TOML).",
     "report": "Make the report of finished runs again, or of several together.",
     "topology": "Print and draw a latency matrix: heat map, world map, speed of light.",
+    "explore": "Visit every reachable state of a small configuration of a protocol.",
     "check-history": "Judge a recorded history: is it linearizable?",
     "list": "List protocols, topologies, workloads and profiles.",
     "completion": "Print the shell completion script for bash, zsh or fish.",

@@ -59,9 +59,10 @@ PROPERTIES: Final[dict[str, Property]] = {
 DEFAULT_REACHABLE: Final = ("something is committed", "something is executed", "a client is answered")
 
 
-def find_properties(names: Iterable[str], crashes: int) -> tuple[Property, ...]:
+def find_properties(names: Iterable[str], crashes: int, decides: str) -> tuple[Property, ...]:
     """The named properties. Without a name of a mood: all that must always hold, and what every protocol must reach.
-    Hyphens stand for spaces; an unknown name is a ``ConfigError``."""
+    Hyphens stand for spaces; an unknown name is a ``ConfigError``. Where there is one decision only (``decides``
+    "single"), one command is executed and its history says nothing: linearizability must be asked for."""
     chosen = []
     for name in names:
         found = PROPERTIES.get(name.replace("-", " "))
@@ -70,7 +71,11 @@ def find_properties(names: Iterable[str], crashes: int) -> tuple[Property, ...]:
             raise ConfigError(f"property '{name}' is unknown: choose from {known}")
         chosen.append(found)
     if not any(p.mood == "always" for p in chosen):
-        chosen += [p for p in PROPERTIES.values() if p.mood == "always"]
+        chosen += [
+            p
+            for p in PROPERTIES.values()
+            if p.mood == "always" and not (p.name == LINEARIZABILITY and decides == "single")
+        ]
     if not any(p.mood == "reachable" for p in chosen):
         chosen += [PROPERTIES[name] for name in DEFAULT_REACHABLE]
         if crashes:

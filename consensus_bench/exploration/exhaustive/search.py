@@ -85,7 +85,7 @@ class Search:
         self.bounds = bounds
         self.properties = properties
         self._always = {p.name for p in properties if p.mood == "always"}
-        histories = LINEARIZABILITY in self._always and protocol.decides != "single"
+        histories = LINEARIZABILITY in self._always
         self.worlds = Worlds(bounds, histories)
         self.nodes = Nodes(protocol, options, bounds, self.worlds)
         self.visited: States = np.empty(0, dtype=np.int64)
@@ -131,22 +131,22 @@ class Search:
             raise ConfigError(f"--ballots {self.bounds.ballots}: the replicas begin more when they start")
         return world
 
-    def steps(self, nodes: Sequence[int], world: int) -> Iterator[tuple[Choice, int, int]]:
-        """Every step that changes something, the new node of its replica, and the new world."""
+    def steps(self, nodes: Sequence[int], world: int) -> Iterator[tuple[Move, int]]:
+        """Every step that changes something, and the world after it."""
         for me, source in (pair for table in self.tables for pair in table.inputs):
             node = nodes[me]
             for moves in self._enabled(me, node, source, nodes[source]):
                 for move in (*moves.moves, *moves.worldly):
                     after = self.worlds.after(world, move.happening)
                     if after is not None and (after != world or move.node != node):
-                        yield move.choice, move.node, after
+                        yield move, after
 
     def successors(self, state: int) -> Iterator[tuple[Choice, int]]:
         """Every step from ``state`` that changes something, and where it leads."""
         nodes, world = self.unpack(state)
-        for choice, node, after in self.steps(nodes, world):
-            me = choice.replica
-            yield choice, self.pack([*nodes[:me], node, *nodes[me + 1 :]], after)
+        for move, after in self.steps(nodes, world):
+            me = move.choice.replica
+            yield move.choice, self.pack([*nodes[:me], move.node, *nodes[me + 1 :]], after)
 
     def predecessor(self, level: int, state: int) -> int:
         """The first state of ``level`` that has ``state`` among its successors."""

@@ -58,10 +58,11 @@ def _walk(
         enabled = list(search.steps(nodes, world))
         if not enabled:
             break
-        choice, node, world = random.choice(enabled)
-        me = choice.replica
-        nodes = (*nodes[:me], node, *nodes[me + 1 :])
-        taken.append(choice)
+        move, world = random.choice(enabled)
+        me = move.choice.replica
+        nodes = (*nodes[:me], move.node, *nodes[me + 1 :])
+        taken.append(move.choice)
+        search.result.facts.update(move.facts)
         if _broken(search, nodes, world, me):
             break
     return taken

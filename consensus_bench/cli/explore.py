@@ -1,0 +1,191 @@
+"""``consensus-bench explore PROTOCOL``: every reachable state of a small configuration of the real protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from consensus_bench.contract.errors import ConfigError, PropertyViolated
+
+if TYPE_CHECKING:
+    from consensus_bench.exploration.exhaustive.campaign import Report
+    from consensus_bench.exploration.trace import Trace
+
+_MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "replay_file", "as_json", "protocol")
+
+
+@click.command("explore")
+@click.argument("protocol", required=False)
+@click.option("--replicas", type=int, default=3, show_default=True)
+@click.option(
+    "--proposers", type=int, default=2, show_default=True, help="Replicas that clients ask and whose timers fire."
+)
+@click.option("--commands", type=int, default=2, show_default=True, help="Each of a client of its own, all on one key.")
+@click.option("--reads", type=int, default=0, show_default=True, help="How many of the commands only read.")
+@click.option(
+    "--requests",
+    type=click.Choice(["spread", "anywhere"]),
+    default="spread",
+    show_default=True,
+    help="Command i is asked of proposer i modulo proposers, or of any and several.",
+)
+@click.option("--ballots", type=int, default=2, show_default=True, help="Ballots begun in all; Raft: the last term.")
+@click.option("--crashes", type=int, default=0, show_default=True, help="In all, each followed by a restart.")
+@click.option("--timeouts", type=int, help="Timers that fire, in all.  [default: any number]")
+@click.option("--timer", "timers", multiple=True, metavar="NAME", help="Only this timer fires; may be repeated.")
+@click.option("--first-leader", type=int, help="The replica that leads first.  [default: time-outs decide]")
+@click.option(
+    "--own-messages",
+    type=click.Choice(["at-once", "network"]),
+    default="at-once",
+    show_default=True,
+    help="How messages of a replica to itself arrive.",
+)
+@click.option("--depth", type=int, help="Steps of an execution, at most.")
+@click.option("--states", type=int, default=5_000_000, show_default=True, help="Distinct states, at most.")
+@click.option("--walks", type=int, help="Instead: this many random walks.")
+@click.option("--steps", type=int, default=200, show_default=True, help="Steps of a random walk.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the random walks.")
+@click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this one of its mood.")
+@click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the protocol.")
+@click.option(
+    "--trace",
+    "trace_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where a violation's trace goes.  [default: results/runs/traces/PROTOCOL-PROPERTY.json]",
+)
+@click.option(
+    "--replay", "replay_file", type=click.Path(path_type=Path), metavar="FILE", help="Run a trace again instead."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_context
+def command(ctx: click.Context, /, **flags: Any) -> None:
+    """Visit every reachable state of PROTOCOL (a name, or FILE.py:CLASS) in a bounded configuration: messages are lost,
+    duplicated and reordered, timers fire at any moment, replicas crash and restart from their disks.
+
+    Exit status: 0 all properties hold, 1 one is violated or was never reached, 2 bad input, 3 the bound on states was
+    reached, or the search interrupted.
+    """  # fmt: skip
+    if flags["replay_file"] is not None:
+        _replay(flags["replay_file"])
+        return
+    if flags["protocol"] is None:
+        raise ConfigError("explore: name a PROTOCOL (see `consensus-bench list`), or give --replay FILE")
+    from consensus_bench.exploration.exhaustive.bounds import Bounds
+    from consensus_bench.exploration.exhaustive.campaign import explore
+
+    bounds = Bounds(**{name: value for name, value in flags.items() if name not in _MODES})
+    walks = None if flags["walks"] is None else (flags["walks"], flags["steps"], flags["seed"])
+    report = explore(flags["protocol"], bounds, _settings(flags["settings"]), flags["properties"], walks)
+    path = _save(report, flags["trace_file"])
+    if flags["as_json"]:
+        click.echo(msgspec.json.encode(report))
+    else:
+        click.echo("\n".join(_lines(report, bounds, path)))
+    _finish(ctx, report)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise ConfigError(f"--set {pair}: write option=value, as in pre_vote=false")
+        settings[name] = value
+    return settings
+
+
+def _save(report: Report, path: Path | None) -> Path | None:
+    if report.trace is None:
+        return None
+    from consensus_bench.exploration.trace import write_trace
+
+    violation = report.trace.violation
+    property_ = "violation" if violation is None else violation.property.replace(" ", "-")
+    name = report.protocol.rpartition(":")[2]
+    path = path or Path("results/runs/traces") / f"{name}-{property_}.json"
+    write_trace(path, report.trace)
+    return path
+
+
+def _finish(ctx: click.Context, report: Report) -> None:
+    if report.trace is not None and report.trace.violation is not None:
+        raise PropertyViolated(report.trace.violation.property, report.trace.violation.detail)
+    if report.extent in ("state bound", "interrupted"):
+        ctx.exit(3)
+    if report.missing:
+        raise PropertyViolated("reachable", f"{', '.join(report.missing)}: never happened, so nothing was tested by it")
+
+
+def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
+    limits = [f"{bounds.replicas} replicas", f"{bounds.proposers} of them proposers", f"{bounds.commands} commands",
+              f"{bounds.ballots} ballots", f"{bounds.crashes} crashes"]  # fmt: skip
+    if bounds.timeouts is not None:
+        limits.append(f"{bounds.timeouts} time-outs")
+    lines = [f"{report.protocol}: {', '.join(limits)}", _extent(report)]
+    lines.append(
+        f"{report.handler_steps:,} distinct steps of replicas ran the protocol's code, {report.left_out:,} of them beyond "
+        f"the ballots; {report.transitions_per_s:,.0f} transitions/s"
+    )
+    if report.lagging_disks:
+        lines.append("disks lag: a crash may lose a write although messages that do not wait for it have left")
+    if report.trace is None:
+        lines.append(f"always: {', '.join(report.always)}: hold in every state")
+        lines += [f"reachable: {name}: yes" for name in report.reached]
+        lines += [f"reachable: {name}: NEVER" for name in report.missing]
+    else:
+        lines.append(f"a shortest execution, {report.trace.length} steps, in {path}:")
+        lines += _steps(report.trace)
+    return lines
+
+
+def _extent(report: Report) -> str:
+    counts = f"{report.states:,} distinct states, {report.transitions:,} transitions"
+    if report.extent == "random walks":
+        return f"random walks, not exhaustive: {report.transitions:,} steps, {report.states:,} distinct states"
+    if report.extent == "closed":
+        return f"closed: {counts}, depth {report.depth}: every state that can be reached within the bounds"
+    if report.extent == "violated":
+        return f"violated after {counts}, at depth {report.depth}"
+    return (
+        f"NOT closed ({report.extent}): {counts}, all states up to depth {report.depth}, "
+        f"{report.frontier:,} of them not expanded"
+    )
+
+
+def _steps(trace: Trace) -> list[str]:
+    lines = []
+    number = 0
+    for step in trace.steps:
+        if step.kind == "start":
+            continue
+        if step.kind != "restart" and not step.own:
+            number += 1
+        label = f"{number:>4}. " if step.kind != "restart" and not step.own else " " * 6
+        did = [f"commits {c.command.kind} {c.command.key}={c.command.value} at {c.place}" for c in step.committed]
+        if not step.durable and step.written:
+            did.append("the write is lost")
+        lines.append(label + step.text + (f": {'; '.join(did)}" if did else ""))
+    return lines
+
+
+def _replay(path: Path) -> None:
+    from consensus_bench.contract.registry import find_protocol, make_options
+    from consensus_bench.exploration.replay import replay
+    from consensus_bench.exploration.trace import read_trace
+
+    trace = read_trace(path)
+    protocol = find_protocol(trace.protocol)
+    execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
+    click.echo(f"{path}: {len(trace.steps)} steps of {trace.protocol}, each as recorded")
+    click.echo("\n".join(_steps(trace)))
+    violation = execution.violation
+    if violation != trace.violation and (violation is None or trace.violation is None):
+        found, recorded = (v.property if v else "nothing" for v in (violation, trace.violation))
+        raise ConfigError(f"{path}: {found} is violated, but the trace says {recorded}")
+    if violation is not None:
+        raise PropertyViolated(violation.property, violation.detail)
