@@ -17,6 +17,8 @@ from consensus_bench.contract.replica import Replica as Replica
 from consensus_bench.contract.replica import View as View
 from consensus_bench.contract.replica import ns as ns
 from consensus_bench.contract.state import State as State
+from consensus_bench.contract.storage import CORRUPT as CORRUPT
+from consensus_bench.contract.storage import LOST as LOST
 from consensus_bench.contract.store import apply as apply
 from consensus_bench.contract.values import NOOP as NOOP
 from consensus_bench.contract.values import Ballot as Ballot

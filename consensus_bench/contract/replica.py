@@ -124,7 +124,11 @@ class Replica(State, ABC):
     @abstractmethod
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         """A new object after a crash: ``disk`` is all that survived. The state machine is empty again, so what is
-        known committed is committed and executed anew."""
+        known committed is committed and executed anew.
+
+        The disk may be damaged (contract/storage.py): ``disk[key] is CORRUPT`` where the record that wrote ``key`` does
+        not match its checksum, and ``LOST in disk`` where everything written before is gone. What was acknowledged must
+        never be treated as never written: such a replica stays out of quorums until the others have repaired it."""
 
     @abstractmethod
     def on_request(self, ctx: Context, command: Command) -> None:
