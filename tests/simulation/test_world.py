@@ -96,6 +96,20 @@ def test_protocols_are_asked_identical_operations(rate: float) -> None:
         assert asked[0] == asked[1] == asked[2]
 
 
+@pytest.mark.parametrize("warmup_s", [0.0, 0.5])
+def test_no_queue_of_the_first_election_is_measured(warmup_s: float) -> None:
+    """At 96 per cent of what the leader can do, a queue from before it led would outlast the warm-up by seconds: the
+    median would be some 10 ms above Raft's, and more answered than was due."""
+    workload = Workload(rate=7400.0, swaps=0.5)
+    w = world("multi-paxos", workload=workload, warmup_s=warmup_s, duration_s=1.0)
+    w.run()
+    due, answered = w.operations.column("due_ns"), w.operations.column("answered_ns")
+    assert 0 <= due.min() - warmup_s / 2 * SECOND_NS < SECOND_NS / 100
+    if warmup_s:
+        start, end = warmup_s * SECOND_NS, SECOND_NS
+        assert ((answered >= start) & (answered < end)).sum() < 1.02 * ((due >= start) & (due < end)).sum()
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("victim", [0, 2])
 def test_crash_and_restart_under_load(protocol: str, victim: int) -> None:
