@@ -14,14 +14,17 @@ OPERATOR: Final = -1
 
 
 class Snapshot(Message, frozen=True, gc=False):
-    """The state machine after executing every place up to ``place``: ``items`` are its keys and values, by key.
+    """The state machine after executing every place up to ``place``: ``items`` are its keys and values, by key, and
+    ``results`` the (client, sequence, result) that clients may still ask for again (Raft thesis, section 6.3).
 
     The answer to ``ctx.take_snapshot(place)``, from the replica to itself (``on_snapshot``). What the protocol must
-    keep beside it, such as its sessions, is its own affair. ``ctx.install(snapshot)`` is the way back.
+    keep beside it, such as which commands it has executed, is its own affair. ``ctx.install(snapshot)`` is the way
+    back.
     """
 
     place: int
     items: tuple[tuple[Key, int], ...]
+    results: tuple[tuple[int, int, int | None], ...] = ()
 
 
 class HandOver(Message, frozen=True, gc=False):

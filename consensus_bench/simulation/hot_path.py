@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from consensus_bench.simulation.machine import Machine
 
 ANSWER_BYTES: Final = FRAME_BYTES + 16
-"""A client's answer: the frame and the operation's identity; a read adds the value's size."""
+"""A client's answer: the frame and the operation's identity; a value that was read comes on top."""
 
 
 class ActingContext(Context):
@@ -73,6 +73,7 @@ def hot_path(machine: Machine) -> HotPath:
     find_handler = machine.handlers.get
     committed, executed = machine.tell_committed, machine.tell_executed
     find_timer = machine.timers.get
+    value_bytes = machine.world.workload.size
     write, keep = machine.disk.write, machine.disk.keep
     fixed_sizes: dict[type, int] = {}
     find_size = fixed_sizes.get
@@ -277,7 +278,7 @@ def hot_path(machine: Machine) -> HotPath:
         else:
             result, committed_ns, executed_ns = machine.recall(command), visible, visible
         link = answer_links[command.client]
-        size = ANSWER_BYTES + (command.size if command.kind == "get" else 0)
+        size = ANSWER_BYTES if result is None else ANSWER_BYTES + value_bytes
         sent += 1
         sent_bytes += size
         busy += send_ns
@@ -300,12 +301,12 @@ def hot_path(machine: Machine) -> HotPath:
             machine.remember(command, done_result)
 
     def take_snapshot(place: int) -> None:
-        snapshot = Snapshot(place, image(store))
+        snapshot = Snapshot(place, image(store), machine.results())
         machine.tell_snapshot(snapshot)
         send_own(busy if busy > durable else durable, snapshot)
 
     def install(snapshot: Snapshot) -> None:
-        machine.tell_installed(snapshot)
+        machine.installed(snapshot)
         store.clear()
         store.update(snapshot.items)
 

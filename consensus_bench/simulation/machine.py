@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from consensus_bench.contract import Command, Replica, Snapshot
+from consensus_bench.contract import Command, PropertyViolated, Replica, Snapshot
 from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, TAKE_SNAPSHOT, Effect
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import NORMAL, Alarm, Life
@@ -53,9 +53,9 @@ class Machine:
     """A server that runs ``replica``, from crash to crash."""
 
     __slots__ = (
-        "_deferred", "_most_results", "_path", "_results", "alive", "answer_links", "disk", "execute_ns", "handlers",
-        "life", "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed", "tell_executed",
-        "timer_stream", "timers", "world",
+        "_deferred", "_most_results", "_path", "_results", "_telling", "alive", "answer_links", "disk", "execute_ns",
+        "handlers", "life", "links", "me", "ps_per_byte", "receive_ns", "replica", "send_ns", "tell_committed",
+        "tell_executed", "timer_stream", "timers", "world",
     )  # fmt: skip
 
     def __init__(self, world: World, me: int, replica: Replica, disk: Disk, timer_stream: Random) -> None:
@@ -77,6 +77,7 @@ class Machine:
         self._results: dict[int, dict[int, int]] = {}
         self._most_results: dict[int, int] = {}
         self._deferred: deque[tuple[int, Effect]] = deque()
+        self._telling = False
         self.tell_committed: Callable[[int, Any, Command], None] = world.verifier.committed
         self.tell_executed: Callable[[int, Command], None] = world.verifier.executed
         if disk.keep:
@@ -151,8 +152,18 @@ class Machine:
             self._most_results[command.client] = max(64, 2 * len(results))
 
     def recall(self, command: Command) -> int | None:
-        """The result of an earlier execution of ``command``."""
+        """The result of an earlier execution of ``command``; there must have been one."""
+        if not self.world.verifier.has_executed(self.me, command) and not self._executes_soon(command):
+            raise PropertyViolated("validity", f"replica {self.me} answers {command}, which it has not executed")
         return self._results.get(command.client, {}).get(command.sequence)
+
+    def _executes_soon(self, command: Command) -> bool:
+        """Whether its execution only waits for the disk."""
+        return any(tag == EXECUTE and executed == command for _, (tag, executed, _) in self._deferred)
+
+    def results(self) -> tuple[tuple[int, int, int | None], ...]:
+        """All that is kept, for a snapshot: (client, sequence, result)."""
+        return tuple((c, number, kept[number]) for c, kept in sorted(self._results.items()) for number in sorted(kept))
 
     # Verification. Where replicas can crash, a commit or execution that waits for the disk is told when the disk has
     # caught up, and never if a crash comes first.
@@ -170,8 +181,11 @@ class Machine:
         else:
             self.world.verifier.snapshot(self.me, snapshot)
 
-    def tell_installed(self, snapshot: Snapshot) -> None:
+    def installed(self, snapshot: Snapshot) -> None:
         """The replica takes its state from a snapshot."""
+        for client, sequence, result in snapshot.results:
+            if result is not None:
+                self.remember(Command(client, sequence, "get", 0), result)
         if self.disk.keep:
             self._tell_when_durable((INSTALL, snapshot, None))
         else:
@@ -182,11 +196,18 @@ class Machine:
         self._deferred.append((max(now, self.disk.durable_ns), effect))
         self._tell(now)
 
+    def tell_due(self) -> None:
+        """The verifier hears of all that the disk has caught up with."""
+        self._tell(self.world.env.now)
+
     def tell_all(self) -> None:
         """At the end of a run: what still waits for the disk counts."""
         self._tell(None)
 
     def _tell(self, now: int | None) -> None:
+        if self._telling:
+            return
+        self._telling = True
         deferred, verifier, me = self._deferred, self.world.verifier, self.me
         while deferred and (now is None or deferred[0][0] <= now):
             tag, a, b = deferred.popleft()[1]
@@ -197,7 +218,9 @@ class Machine:
             elif tag == TAKE_SNAPSHOT:
                 verifier.snapshot(me, a)
             else:
+                self.world.tell_due()  # whoever took the snapshot has committed what it covers
                 verifier.installed(me, a)
+        self._telling = False
 
     # Timers.
 

@@ -149,6 +149,11 @@ class World:
         """Start a crashed replica's process again, from its disk."""
         self.machines[replica].restart(self._replica(replica))
 
+    def tell_due(self) -> None:
+        """The verifier hears of everything that is durable by now, at every replica."""
+        for machine in self.machines:
+            machine.tell_due()
+
     def operate(self, replica: int, order: Message) -> None:
         """An operator's order (contract/control.py) reaches a replica now."""
         now = self.env.now

@@ -52,6 +52,7 @@ class _Order(Protocol):
 
     def watch(self) -> tuple[_Committed, _Executed]: ...
     def chosen(self) -> Iterator[Command]: ...
+    def has_executed(self, replica: ReplicaId, command: Command) -> bool: ...
     def restarted(self, replica: ReplicaId) -> None: ...
     def commits(self, replica: ReplicaId) -> int: ...
     def executions(self, replica: ReplicaId) -> int: ...
@@ -113,6 +114,10 @@ class Verifier:
         """Every command that any replica has committed, once per place, no-ops left out. *Non-triviality* is for the
         driver to judge: it knows what the clients asked for, and nothing else may be chosen."""
         return (command for command in self._order.chosen() if command.kind != "noop")
+
+    def has_executed(self, replica: ReplicaId, command: Command) -> bool:
+        """Whether ``replica`` has executed (or installed) ``command`` in this life: before that it has no answer."""
+        return self._order.has_executed(replica, command)
 
     def finish(self, settled: bool = False) -> list[Check]:
         """What was checked, for a run in which nothing was raised. With ``settled`` the run claims to have come to
@@ -310,6 +315,10 @@ class _LogOrder:
     def chosen(self) -> Iterator[Command]:
         return (command for command in self._chosen if command is not None)
 
+    def has_executed(self, replica: ReplicaId, command: Command) -> bool:
+        places, sequence = self._first.get(command.client), command.sequence
+        return places is not None and 0 <= sequence < len(places) and 0 < places[sequence] <= self._cursor[replica]
+
     def restarted(self, replica: ReplicaId) -> None:
         self._next[replica] = self._cursor[replica] = self._origin
         self._ahead[replica].clear()
@@ -452,6 +461,11 @@ class _GraphOrder:
     def chosen(self) -> Iterator[Command]:
         return (command for column in self._chosen for command in column if command is not None)
 
+    def has_executed(self, replica: ReplicaId, command: Command) -> bool:
+        session = self._sessions.get(command.client)
+        flags = b"" if session is None else session[replica]
+        return 0 <= command.sequence < len(flags) and flags[command.sequence] == _EXECUTED
+
     def restarted(self, replica: ReplicaId) -> None:
         for session in self._sessions.values():
             session[replica] = bytearray(len(session[-1]))
@@ -502,6 +516,9 @@ class _SingleOrder:
 
     def chosen(self) -> Iterator[Command]:
         return iter(() if self._decided is None else (self._decided,))
+
+    def has_executed(self, replica: ReplicaId, command: Command) -> bool:
+        return self._executed[replica] and command == self._decided
 
     def restarted(self, replica: ReplicaId) -> None:
         self._committed[replica] = self._executed[replica] = False

@@ -62,6 +62,20 @@ class ReadsLocally(FixedPrimary):
             super().on_request(ctx, command)
 
 
+class InventsCommands(FixedPrimary):
+    """Now and then orders a write that nobody asked for, of a key that nobody reads; all replicas agree on it."""
+
+    __slots__ = ()
+    name = "invents-commands"
+    expected = "non-triviality"
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        """Before a client's third command, one of its own."""
+        if command.sequence == 3:
+            super().on_request(ctx, Command(command.client, 1000, "put", "unread", 1))
+        super().on_request(ctx, command)
+
+
 class NeverAsksAgain(FixedPrimary):
     """Loses what the network loses."""
 
@@ -98,5 +112,5 @@ class TripsOverItsFeet(FixedPrimary):
 
 
 BROKEN = (
-    SendsEarly, ExecutesRetries, ReadsLocally, NeverAsksAgain, MiscountsItsLog, TripsOverItsFeet,
+    SendsEarly, ExecutesRetries, ReadsLocally, InventsCommands, NeverAsksAgain, MiscountsItsLog, TripsOverItsFeet,
 )  # fmt: skip

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 import simpy
 from worlds import MS, Ping, Pong, Toy, geography, toy_world, uniform
 
-from consensus_bench.contract import OPERATOR, Command, Context, HandOver, Snapshot
+from consensus_bench.contract import OPERATOR, Command, Context, HandOver, PropertyViolated, Snapshot
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import Alarm, Delivery
+from consensus_bench.simulation.hot_path import ANSWER_BYTES
 from consensus_bench.simulation.network import Jitter
 from consensus_bench.simulation.profiles import Profile, find_profile
+from consensus_bench.simulation.workload import Workload
 
 
 class Burst(Toy):
@@ -371,3 +374,68 @@ def test_a_snapshot_is_taken_installed_and_read_from(crashable: bool) -> None:
     assert [(event.command, event.result) for event in answers] == [(look, 42)]
     for machine in world.machines:
         machine.tell_all()
+
+
+def test_an_answer_is_as_large_as_the_value_that_was_read() -> None:
+    """Requests carry the payload of a write, answers that of a read: a read-only workload is not free."""
+
+    def bytes_sent(reads: float) -> tuple[int, int]:
+        workload = Workload(clients=1, reads=reads, size=1000, keys="uniform", records=1)
+        world = toy_world(Toy, uniform(1, 0.0), find_profile("m5-large"), workload=workload, duration_s=0.2, warmup_s=0)
+        world.run()
+        counters = world.machines[0].counters()
+        return counters.sent, counters.sent_bytes
+
+    for reads, least in ((0.0, 0), (1.0, 0), (0.5, 400)):
+        answers, sent_bytes = bytes_sent(reads)
+        each = sent_bytes / answers
+        assert answers > 50
+        assert each == ANSWER_BYTES if least == 0 else least < each < ANSWER_BYTES + 600
+
+
+def test_an_answer_before_the_execution_is_caught() -> None:
+    class Hasty(Toy):
+        __slots__ = ()
+
+        def on_request(self, ctx: Context, command: Command) -> None:
+            ctx.commit(command.sequence, command)
+            ctx.answer(command)
+            ctx.execute(command)
+
+    world = toy_world(Hasty, uniform(1, 0.0), duration_s=0.2, warmup_s=0)
+    with pytest.raises(PropertyViolated, match="has not executed"):
+        world.run()
+
+
+def test_an_installed_snapshot_is_judged_by_what_its_taker_has_committed() -> None:
+    """Replica 0 takes a snapshot and is idle; the disk holds its commit back until later, and replica 1 installs."""
+    write, again = Command(0, 1, "swap", 7, 42), Command(0, 1, "swap", 7, 42)
+
+    class Slow(Toy):
+        __slots__ = ()
+        messages = (*Toy.messages, Snapshot)
+
+        def on_start(self, ctx: Context) -> None:
+            if self.me == 0:
+                ctx.commit(1, Command(9, 1, "put", 7, 11))
+                ctx.execute(Command(9, 1, "put", 7, 11))
+                ctx.persist("log", write)
+                ctx.commit(2, write)
+                ctx.execute(write)
+                ctx.take_snapshot(2)
+
+        def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+            if self.me == 0:
+                ctx.send(1, message)
+            else:
+                ctx.install(message)
+                ctx.answer(again)
+
+    profile = msgspec.structs.replace(find_profile("zero"), fsync_ms=1.0)
+    world = toy_world(Slow, uniform(2, 20.0), profile, crashable=True)
+    answers: list[Any] = []
+    for machine in world.machines:
+        for link in machine.answer_links:
+            link.callbacks = (answers.append,)
+    start(world, 50)
+    assert [event.result for event in answers] == [11], "what the swap returned is part of the snapshot"
