@@ -90,8 +90,12 @@ class Verifier:
         self._compare(replica, snapshot)
 
     def installed(self, replica: ReplicaId, snapshot: Snapshot) -> None:
-        """``replica`` takes its state from ``snapshot``: everything up to there is chosen, and it does not go back."""
+        """``replica`` takes its state from ``snapshot``: somebody took it, in this or an earlier life, everything up to
+        there is chosen, and it does not go back."""
         self._log("installs").installed(replica, snapshot.place)
+        if snapshot.place not in self._snapshots:
+            text = f"replica {replica} installs a snapshot of place {snapshot.place}, which nobody took"
+            raise PropertyViolated(VALIDITY, text)
         self._compare(replica, snapshot)
 
     def _log(self, what: str) -> _LogOrder:

@@ -18,6 +18,16 @@ def committed(*commands: Command) -> Verifier:
     return verifier
 
 
+def taken(*commands: Command, place: int) -> tuple[Verifier, Snapshot]:
+    """Replica 0 has also executed them up to ``place``, and taken a snapshot there."""
+    verifier = committed(*commands)
+    for command in commands[:place]:
+        verifier.executed(0, command)
+    snapshot = Snapshot(place, (("k", commands[place - 1].value),))
+    verifier.snapshot(0, snapshot)
+    return verifier, snapshot
+
+
 def test_the_usual_way() -> None:
     """Taken at 0, installed at 1, which goes on from there."""
     verifier = committed(A, NOOP, B)
@@ -52,6 +62,13 @@ def test_a_snapshot_over_a_place_that_nobody_has_committed() -> None:
         committed(A).installed(1, Snapshot(2, ()))
 
 
+def test_a_snapshot_that_nobody_took() -> None:
+    """Its place is chosen, but nothing tells whether its content is what executing up to there gives."""
+    with pytest.raises(PropertyViolated, match="validity") as fallen:
+        committed(A).installed(1, Snapshot(1, (("k", 99),)))
+    assert "nobody took" in fallen.value.detail
+
+
 def test_back_to_an_older_snapshot() -> None:
     verifier = committed(A, B)
     for command in (A, B):
@@ -61,27 +78,26 @@ def test_back_to_an_older_snapshot() -> None:
 
 
 def test_what_a_snapshot_covers_is_not_executed_again() -> None:
-    verifier = committed(A, B)
-    verifier.installed(1, Snapshot(1, (("k", 1),)))
+    verifier, snapshot = taken(A, B, place=1)
+    verifier.installed(1, snapshot)
     verifier.committed(1, 2, B)
     with pytest.raises(PropertyViolated, match="exactly once"):
         verifier.executed(1, A)
 
 
 def test_after_a_restart_everything_may_be_installed_again() -> None:
-    verifier = committed(A, B)
-    for command in (A, B):
-        verifier.executed(0, command)
+    verifier, snapshot = taken(A, B, place=1)
+    verifier.executed(0, B)
     verifier.restarted(0)
-    verifier.installed(0, Snapshot(1, (("k", 1),)))
+    verifier.installed(0, snapshot)
     verifier.committed(0, 2, B)
     verifier.executed(0, B)
 
 
 def test_commits_above_a_snapshot_that_came_first() -> None:
-    verifier = committed(A, B, C)
+    verifier, snapshot = taken(A, B, C, place=2)
     verifier.committed(1, 3, C)
-    verifier.installed(1, Snapshot(2, (("k", 2),)))
+    verifier.installed(1, snapshot)
     verifier.executed(1, C)
 
 
