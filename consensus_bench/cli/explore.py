@@ -33,6 +33,7 @@ _MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "rep
     help="Command i is asked of proposer i modulo proposers, or of any and several.",
 )
 @click.option("--ballots", type=int, default=2, show_default=True, help="Ballots begun in all; Raft: the last term.")
+@click.option("--rounds", type=int, help="The highest round of a ballot.  [default: as high as they come]")
 @click.option("--crashes", type=int, default=0, show_default=True, help="In all, each followed by a restart.")
 @click.option("--timeouts", type=int, help="Timers that fire, in all.  [default: any number]")
 @click.option("--timer", "timers", multiple=True, metavar="NAME", help="Only this timer fires; may be repeated.")
@@ -44,6 +45,7 @@ _MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "rep
     show_default=True,
     help="How messages of a replica to itself arrive.",
 )
+@click.option("--lost", multiple=True, metavar="MESSAGE", help="None of this type arrives; may be repeated.")
 @click.option("--depth", type=int, help="Steps of an execution, at most.")
 @click.option("--states", type=int, default=5_000_000, show_default=True, help="Distinct states, at most.")
 @click.option("--walks", type=int, help="Instead: this many random walks.")
@@ -128,7 +130,7 @@ def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
         limits.append(f"{bounds.timeouts} time-outs")
     lines = [f"{report.protocol}: {', '.join(limits)}", _extent(report)]
     lines.append(
-        f"{report.handler_steps:,} distinct steps of replicas ran the protocol's code, {report.left_out:,} of them beyond "
+        f"{report.handler_steps:,} distinct steps ran the protocol's code, {report.left_out:,} of them beyond "
         f"the ballots; {report.transitions_per_s:,.0f} transitions/s"
     )
     if report.lagging_disks:

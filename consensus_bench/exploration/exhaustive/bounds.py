@@ -28,6 +28,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ballots: int = 2
     """Ballots that are begun, by all replicas together (Raft: the highest term). What would begin one more does not
     happen. An instance's ballot of round 0 (EPaxos) is not counted."""
+    rounds: int | None = None
+    """The highest round of a ballot; None: ``ballots``, above which none can come."""
     crashes: int = 0
     """Crashes of all replicas together, each followed by a restart from what is on the disk."""
     timeouts: int | None = None
@@ -37,6 +39,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     first_leader: int | None = None
     own_messages: Literal["at-once", "network"] = "at-once"
     """When a message of a replica to itself arrives: at once, or like any other (lost, duplicated, late)."""
+    lost: tuple[str, ...] = ()
+    """Names of message types of which none ever arrives."""
     depth: int | None = None
     """Steps of an execution at most; None: as many as there are."""
     states: int = 5_000_000
@@ -47,6 +51,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name in ("replicas", "proposers", "commands", "ballots", "states"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if self.rounds is not None and self.rounds < 1:
+            raise ConfigError(f"--rounds {self.rounds}: must be at least 1")
         for name in ("crashes", "reads", "timeouts"):
             if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"--{name} {getattr(self, name)}: must not be negative")
@@ -76,7 +82,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         were heard of, so that round n is preceded by n - 1 other ballots."""
         ballot = getattr(message, "ballot", None)
         round_ = ballot[0] if ballot is not None else getattr(message, "term", 0)
-        return bool(round_ > self.ballots)
+        return bool(round_ > (self.ballots if self.rounds is None else self.rounds))
 
 
 def own_ballot(source: int, message: Message) -> Hashable | None:

@@ -173,13 +173,13 @@ class Nodes:
                 if event[0] == ANSWER:
                     broken = self._answer(seen, event, answers) or broken
         command = choice.argument if choice.kind == REQUEST else -1
-        if command >= 0:
-            asked |= 1 << command
+        if command >= 0 and (outcome.core != before.core or outcome.sent or outcome.events):
+            asked |= 1 << command  # a request that is ignored has not happened
         node = self._intern(me, Node(outcome.core, sent, seen, asked))
         if broken is not None:
             self.broken[me][node] = broken
         if node == number and not answers:
-            return Move(choice, node, 0)  # nothing has happened that could be counted: a time-out or crash for nothing
+            return Move(choice, node, 0)  # nothing has happened that could be counted
         happening = Happening(crash, int(choice.kind == TIMER), ballots, command, tuple(answers))
         facts = (*outcome.notes, *[_FACTS[event[0]] for event in outcome.events])
         return Move(choice, node, self._worlds.intern(happening), facts)
@@ -212,7 +212,12 @@ class Nodes:
 
     def _box(self, sent: frozenset[int], to: int) -> int:
         envelopes = self.handlers.envelopes
-        box = tuple(sorted(number for number in sent if envelopes[number].to == to))
+        lost = self.bounds.lost
+        box = tuple(
+            number
+            for number in sorted(sent)
+            if envelopes[number].to == to and type(envelopes[number].message).__name__ not in lost
+        )
         number = self._box_numbers.get(box)
         if number is None:
             number = self._box_numbers[box] = len(self.boxes)

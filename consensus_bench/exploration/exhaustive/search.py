@@ -80,6 +80,10 @@ class Search:
         self, protocol: type[Replica], options: Options, bounds: Bounds, properties: tuple[Property, ...]
     ) -> None:
         bounds.validate()
+        known = [message.__name__ for message in protocol.messages]
+        for name in bounds.lost:
+            if name not in known:
+                raise ConfigError(f"--lost {name}: {protocol.name} has no such message; it has {', '.join(known)}")
         self.protocol = protocol
         self.options = options
         self.bounds = bounds
