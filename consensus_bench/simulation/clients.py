@@ -38,13 +38,14 @@ class Client:
     """One session: numbered operations, each retried under its number until it is answered. In an open loop it is all
     arrivals of a site."""
 
-    __slots__ = ("contact", "number", "pending", "sequence", "site", "stream")
+    __slots__ = ("contact", "idle", "number", "pending", "sequence", "site", "stream")
 
     def __init__(self, number: int, site: Site, stream: Iterator[Operation]) -> None:
         self.number = number
         self.site = site
         self.stream = stream
         self.sequence = 0
+        self.idle = False  # a closed loop that was interrupted because its site is down
         self.contact = 0  # position in the site's order of replicas: moves on after a time-out
         self.pending: dict[int, _Request] = {}
 
@@ -56,7 +57,7 @@ class Client:
 class Site:
     """The clients of one site, and their links to every replica."""
 
-    __slots__ = ("answer_callbacks", "contacts", "index", "life", "links", "world")
+    __slots__ = ("alive", "answer_callbacks", "contacts", "index", "life", "links", "world")
 
     def __init__(self, world: World, index: int, contacts: tuple[int, ...]) -> None:
         self.world = world
@@ -65,6 +66,7 @@ class Site:
         self.links: list[Link] = []  # to each replica
         self.answer_callbacks = (self.on_answer,)
         self.life = Life(-1)
+        self.alive = True
 
     def send(self, request: _Request) -> None:
         """The request leaves for the replica it is meant for; clients' own machines are not modelled."""
@@ -116,6 +118,7 @@ class Population:
             for number in range(count)
         ]
         self._deadlines: deque[tuple[int, Client, int]] = deque()
+        self._abandoned: list[tuple[Client, _Request]] = []  # their clients died
 
     def start(self) -> None:
         """Schedule the first operations."""
@@ -146,14 +149,17 @@ class Population:
 
     def _on_thought(self, event: Alarm) -> None:
         now = self.world.env.now
-        if now < self.world.stop_ns:
+        if not event.what.site.alive:
+            event.what.idle = True
+        elif now < self.world.stop_ns:
             self._issue(event.what, now)
 
     def _on_arrival(self, event: Alarm) -> None:
         client, due, now = event.what
         if now >= self.world.stop_ns:
             return
-        self._issue(client, now)
+        if client.site.alive:
+            self._issue(client, now)
         following = next(due)
         self.world.schedule(Alarm((self._on_arrival,), (client, due, following)), NORMAL, following - now)
 
@@ -194,6 +200,26 @@ class Population:
         client.contact = request.contact
         client.site.send(request)
 
+    # Sites that go down with their clients.
+
+    def stop(self, site: Site) -> None:
+        """The clients of ``site`` die. What they had asked for may take effect; nobody will know."""
+        site.alive = False
+        for client in self.clients:
+            if client.site is site and client.pending:
+                self._abandoned += [(client, request) for request in client.pending.values()]
+                client.pending.clear()
+                client.idle = True
+
+    def go_on(self, site: Site) -> None:
+        """They are back, and go on with the next operations."""
+        site.alive = True
+        for client in self.clients:
+            if client.site is site and client.idle:
+                client.idle = False
+                if not self.open_loop:
+                    self.world.schedule(Alarm((self._on_thought,), client), NORMAL, 0)
+
     # At the end.
 
     def open_requests(self) -> int:
@@ -202,12 +228,12 @@ class Population:
 
     def record_unanswered(self) -> None:
         """Rows for the operations that never had an answer: they may or may not have taken effect."""
-        for client in self.clients:
-            for request in client.pending.values():
-                c = request.command
-                row: tuple[Any, ...] = (
-                    client.site.index, c.client, c.sequence, c.key, KIND_CODES[c.kind],
-                    request.due_ns, request.sent_ns, NEVER, NEVER, NEVER,
-                    0, request.attempts, c.value or NEVER, NEVER,
-                )  # fmt: skip
-                self.record(row)
+        pending = [(client, request) for client in self.clients for request in client.pending.values()]
+        for client, request in (*self._abandoned, *pending):
+            c = request.command
+            row: tuple[Any, ...] = (
+                client.site.index, c.client, c.sequence, c.key, KIND_CODES[c.kind],
+                request.due_ns, request.sent_ns, NEVER, NEVER, NEVER,
+                0, request.attempts, c.value or NEVER, NEVER,
+            )  # fmt: skip
+            self.record(row)

@@ -62,6 +62,8 @@ class HotPath(NamedTuple):
     boot: Callable[[int], None]
     """The process starts (again) at that time (ns)."""
     counters: Callable[[], Counters]
+    set_costs: Callable[[int, int, int], None]
+    """From now on receiving, sending and executing cost the processor so much (ns)."""
 
 
 def hot_path(machine: Machine) -> HotPath:
@@ -89,7 +91,7 @@ def hot_path(machine: Machine) -> HotPath:
     done: Command | None = None  # executed last
     done_result: int | None = None
     done_committed_ns = done_executed_ns = 0
-    context = ActingContext()
+    context = machine.new_context()
 
     # Inputs.
 
@@ -336,6 +338,10 @@ def hot_path(machine: Machine) -> HotPath:
     def counters() -> Counters:
         return Counters(received, sent, sent_bytes, executions)
 
+    def set_costs(receive: int, send: int, execute: int) -> None:
+        nonlocal receive_ns, send_ns, execute_ns
+        receive_ns, send_ns, execute_ns = receive, send, execute
+
     for function in (
         answer, broadcast, broadcast_unsynced, commit, execute, forget, install, note, persist, read, send,
         send_unsynced, set_timer, take_snapshot,
@@ -343,5 +349,5 @@ def hot_path(machine: Machine) -> HotPath:
         setattr(context, function.__name__, function)
     context.cancel_timer = machine.cancel_timer  # type: ignore[method-assign]
     if machine.disk.keep:
-        return HotPath(deliver_if_left, deliver_if_left, request, enter, boot, counters)
-    return HotPath(deliver, deliver_own, request, enter, boot, counters)
+        return HotPath(deliver_if_left, deliver_if_left, request, enter, boot, counters, set_costs)
+    return HotPath(deliver, deliver_own, request, enter, boot, counters, set_costs)

@@ -13,7 +13,7 @@ from consensus_bench.contract import Command, PropertyViolated, Replica, Snapsho
 from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, TAKE_SNAPSHOT, Effect
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import NORMAL, Alarm, Life
-from consensus_bench.simulation.hot_path import Counters, hot_path
+from consensus_bench.simulation.hot_path import ActingContext, Counters, hot_path
 
 if TYPE_CHECKING:
     from random import Random
@@ -111,6 +111,15 @@ class Machine:
     def counters(self) -> Counters:
         """What this machine has done so far."""
         return self._path.counters()
+
+    def cpu_ns(self) -> int:
+        """How long the processor has worked so far."""
+        done = self.counters()
+        return done.received * self.receive_ns + done.sent * self.send_ns + done.executed * self.execute_ns
+
+    def new_context(self) -> ActingContext:
+        """What the replica acts through."""
+        return ActingContext()
 
     # Life and death.
 

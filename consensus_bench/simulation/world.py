@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -17,6 +17,7 @@ from consensus_bench.simulation.clients import Population, Site
 from consensus_bench.simulation.clock import Clock
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import NORMAL, Delivery, Life
+from consensus_bench.simulation.faults import Fault, Nemesis
 from consensus_bench.simulation.machine import Link, Machine
 from consensus_bench.simulation.network import NO_JITTER, Geography, Jitter
 from consensus_bench.simulation.operations import Operations
@@ -24,6 +25,10 @@ from consensus_bench.simulation.profiles import Profile
 from consensus_bench.simulation.randomness import lognormal_ns, plain_stream, stream
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.verification import Verifier
+
+if TYPE_CHECKING:
+    from consensus_bench.simulation.faults.injector import Injected, Injector
+    from consensus_bench.simulation.faults.machine import FaultyMachine
 
 SECOND_NS: Final = 1_000_000_000
 DRAIN_STEP_NS: Final = SECOND_NS // 10
@@ -35,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Clients issue operations for ``duration_s`` simulated seconds; the run then goes on until all have their answers (at
     most ``drain_s``). Operations due in the first ``warmup_s`` are not measured. ``crashable``: keep the disks'
-    contents, so that replicas can be crashed and restarted.
+    contents, so that replicas can be crashed and restarted. ``faults`` are injected when they are due, those that
+    ``nemesis`` draws from the seed as well; a run with either is crashable.
     """
 
     protocol: str
@@ -51,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 30.0
     client_timeout_ms: float = 10_000.0
     crashable: bool = False
+    faults: tuple[Fault, ...] = ()
+    nemesis: Nemesis | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -85,21 +93,48 @@ class World:
         self.facts: Counter[str] = Counter()
         self.elections: list[tuple[int, int]] = []
         """(time in ns, replica): each time a replica said that it leads."""
+        self.suspicions: list[tuple[int, int]] = []
+        """The same for each time it acted on a time-out of the leader (EPaxos: of a command's leader)."""
         self.protocol = find_protocol(settings.protocol)
         self.options = make_options(self.protocol, settings.options, size)
         self.cluster = Cluster(size, geography.replica_delays(), settings.first_leader)
         self.verifier = Verifier(size, self.protocol.decides)
+        self.injector = self._injector()
         self.machines = [self._machine(r) for r in range(size)]
         self.sites = [Site(self, i, geography.contacts(i)) for i in range(len(geography.clients))]
         self.population = Population(self, self.sites)
         self._connect()
+        if self.injector is not None:
+            self.injector.install()
         self._marks: list[tuple[int, ...]] = []
 
     def _machine(self, me: int) -> Machine:
         profile = self.profile_of(me)
         fsync = lognormal_ns(profile.fsync_ms * 1e6, profile.fsync_cv, stream(self.seed, "disk", me))
-        disk = Disk(fsync, self.settings.crashable)
-        return Machine(self, me, self._replica(me), disk, plain_stream(self.seed, "timers", me))
+        timers = plain_stream(self.seed, "timers", me)
+        if self.injector is not None:
+            from consensus_bench.simulation.faults.disk import FaultyDisk
+            from consensus_bench.simulation.faults.machine import FaultyMachine
+
+            return FaultyMachine(self, me, self._replica(me), FaultyDisk(fsync), timers)
+        return Machine(self, me, self._replica(me), Disk(fsync, self.settings.crashable), timers)
+
+    def _injector(self) -> Injector | None:
+        """What injects the faults of this run; None in a healthy world, whose messages then meet nothing of it."""
+        settings, geography = self.settings, self.settings.geography
+        faults = settings.faults
+        if settings.nemesis is not None:
+            sites = [geography.places[place] for place in geography.replicas]
+            faults = (*faults, *settings.nemesis.draw(self.seed, sites, settings.duration_s))
+        elif not faults:
+            return None
+        from consensus_bench.simulation.faults.injector import Injector
+
+        return Injector(self, faults)
+
+    def faulty(self, replica: int) -> FaultyMachine:
+        """A machine of a world with faults."""
+        return cast("FaultyMachine", self.machines[replica])
 
     def profile_of(self, replica: int) -> Profile:
         """The costs of one replica's machine: the same for all, unless a world says otherwise."""
@@ -134,20 +169,33 @@ class World:
         self.facts[fact] += 1
         if command is not None and fact in _PATHS:
             self.paths[command.client, command.sequence] = _PATHS[fact]
-        if fact == "elected":
+        elif fact == "elected":
             self.elections.append((now_ns, replica))
+            if self.injector is not None:
+                self.injector.elected()
+        elif fact == "suspected":
+            self.suspicions.append((now_ns, replica))
 
-    # Faults (the rich language of faults builds on these two).
+    # Faults (the rich language of faults builds on these two: simulation/faults/).
+
+    @property
+    def fault_log(self) -> list[Injected]:
+        """What was injected so far: (start in ns, end in ns, kind, target), in order of its beginning."""
+        return [] if self.injector is None else self.injector.log
 
     def crash(self, replica: int) -> None:
         """Stop a replica's process now."""
-        if not self.settings.crashable:
+        if not self.settings.crashable and self.injector is None:
             raise ValueError("Settings.crashable must be true: the disks of this run keep nothing")
         self.machines[replica].crash()
+        if self.injector is not None:
+            self.injector.crashed()
 
     def restart(self, replica: int) -> None:
         """Start a crashed replica's process again, from its disk."""
         self.machines[replica].restart(self._replica(replica))
+        if self.injector is not None:
+            self.injector.restarted()
 
     def tell_due(self) -> None:
         """The verifier hears of everything that is durable by now, at every replica."""
@@ -166,6 +214,8 @@ class World:
         for machine in self.machines:
             machine.start()
         self.population.start()
+        if self.injector is not None:
+            self.injector.start()
         if self.warmup_ns:
             self.env.run(until=self.warmup_ns)
         self._marks.append(self._counters())
@@ -187,7 +237,7 @@ class World:
     def _counters(self) -> tuple[int, ...]:
         flat: list[int] = []
         for m in self.machines:
-            flat += (*m.counters(), m.disk.fsyncs, m.disk.busy_ns)
+            flat += (*m.counters()[:3], m.cpu_ns(), m.disk.fsyncs, m.disk.busy_ns)
         return tuple(flat)
 
     def usage(self) -> list[Usage]:
@@ -196,10 +246,9 @@ class World:
         seconds = (self.stop_ns - self.warmup_ns) / SECOND_NS
         out = []
         for i, m in enumerate(self.machines):
-            received, sent, sent_bytes, executed, fsyncs, disk_ns = (
+            received, sent, sent_bytes, cpu_ns, fsyncs, disk_ns = (
                 after[i * 6 + k] - before[i * 6 + k] for k in range(6)
             )
-            cpu_ns = received * m.receive_ns + sent * m.send_ns + executed * m.execute_ns
             card_ns = sent_bytes * m.ps_per_byte / 1000
             cpu, card, disk = (busy / SECOND_NS / seconds for busy in (cpu_ns, card_ns, disk_ns))
             out.append(Usage(cpu, card, disk, sent, received, sent_bytes, fsyncs))
