@@ -74,6 +74,12 @@ def _profiles() -> list[str]:
     return profile_names()
 
 
+def _faults() -> list[str]:
+    from consensus_bench.simulation.faults.kinds import KINDS
+
+    return [f"{kind}:" for kind in KINDS]
+
+
 def _leaders(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(n) for n in ("best", "none", *_sites(ctx)) if n.startswith(incomplete)]
 
@@ -134,6 +140,13 @@ _OPTIONS = (
         "--set", "settings", metavar="PROTOCOL.OPTION=VALUE", multiple=True,
         help="An option of a protocol, or workload.KEY=VALUE; may be repeated.",
     ),
+    click.option(
+        "--fault", "faults", metavar="KIND:TARGET@AT+DURATION", multiple=True, shell_complete=_one(_faults),
+        help="What goes wrong in the main runs, as crash:leader@10+5 (docs/faults.md); may be repeated.",
+    ),
+    click.option(
+        "--nemesis", metavar="safe|KIND,...", help="Faults drawn from each seed (more: --set nemesis.KEY=VALUE)."
+    ),
     click.option("--jobs", type=int, help="Processes.  [default: one for each core]"),
     click.option(
         "--out", metavar="DIR", type=click.Path(file_okay=False),
@@ -156,7 +169,7 @@ def changes_from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     workload: dict[str, Any] = {}
     for name, value in flags.items():
-        if value is None or name in ("settings", "no_sweeps"):
+        if value is None or value == () or name in ("settings", "no_sweeps", "nemesis"):
             continue
         if name in _WORKLOAD:
             workload[_WORKLOAD[name]] = value
@@ -168,7 +181,9 @@ def changes_from_flags(flags: dict[str, Any]) -> dict[str, Any]:
             changes[_KEYS.get(name, name)] = _seeds(value) if name == "seeds" else value
     if flags.get("no_sweeps"):
         changes |= {"load_rates": [], "conflict_levels": []}
-    options = _set_options(flags.get("settings", ()), workload)
+    nemesis = {} if flags.get("nemesis") is None else {"kinds": _kinds(flags["nemesis"])}
+    options = _set_options(flags.get("settings", ()), {"workload": workload, "nemesis": nemesis})
+    changes |= {"nemesis": nemesis} if nemesis else {}
     return changes | ({"workload": workload} if workload else {}) | ({"options": options} if options else {})
 
 
@@ -192,16 +207,21 @@ def _levels(name: str, text: str) -> str | list[float]:
         raise ConfigError(f"--{name.replace('_', '-')} {text}: give auto, off, or numbers as in 10,100") from None
 
 
-def _set_options(settings: tuple[str, ...], workload: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """``protocol.option=value``, as text for the protocol to make sense of; ``workload.KEY=VALUE`` goes there."""
+def _kinds(text: str) -> list[str]:
+    return [] if text == "safe" else _words(text)
+
+
+def _set_options(settings: tuple[str, ...], others: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """``protocol.option=value``, as text for the protocol to make sense of; ``workload.KEY=VALUE`` and the like go into
+    ``others``."""
     options: dict[str, dict[str, Any]] = {}
     for setting in settings:
         target, equals, value = setting.partition("=")
         protocol, dot, option = target.rpartition(".")
         if not (equals and dot and protocol and option):
             raise ConfigError(f"--set {setting}: write protocol.option=value, as in raft.pre_vote=true")
-        if protocol == "workload":
-            workload[option] = value
+        if protocol in others:
+            others[protocol][option] = value
         else:
             options.setdefault(protocol, {})[option] = value
     return options

@@ -9,6 +9,8 @@ import msgspec
 
 from consensus_bench.experiments.plan import Run
 from consensus_bench.experiments.scenario import Scenario, make_scenario
+from consensus_bench.simulation.faults import Nemesis
+from consensus_bench.simulation.faults.parsing import fault_line
 
 _FLAGS = {
     "name": "--name",
@@ -50,6 +52,10 @@ def command_line(scenario: Scenario, command: str = "compare") -> str:
     for label, options in scenario.options.items():
         for name, value in options.items():
             words += ["--set", f"{label}.{name}={_text(value)}"]
+    for fault in scenario.faults:
+        words += ["--fault", fault_line(fault)]
+    if scenario.nemesis is not None:
+        words += _nemesis(scenario.nemesis)
     return shlex.join(words)
 
 
@@ -68,6 +74,14 @@ def _workload(scenario: Scenario) -> list[str]:
     for field, value in list(given.items())[1:]:
         flag = f"--{field}"
         words += [flag, _text(value)] if field in _WORKLOAD_FLAGS else ["--set", f"workload.{field}={_text(value)}"]
+    return words
+
+
+def _nemesis(nemesis: Nemesis) -> list[str]:
+    words = ["--nemesis", ",".join(nemesis.kinds) or "safe"]
+    for name, value in msgspec.to_builtins(nemesis).items():
+        if name != "kinds":
+            words += ["--set", f"nemesis.{name}={_text(value)}"]
     return words
 
 

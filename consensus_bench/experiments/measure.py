@@ -50,6 +50,8 @@ class Numbers(msgspec.Struct, frozen=True):
     usage: list[Usage]
     facts: dict[str, int]
     elections: list[tuple[int, int]]
+    faults: list[tuple[int, int, str, str]] = []
+    """(start in ns, end in ns, kind, target) of what was injected."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -191,4 +193,5 @@ def _numbers(world: World, table: Table) -> Numbers:
         usage=world.usage(),
         facts=facts,
         elections=world.elections,
+        faults=[(f.start_ns, f.end_ns, f.kind, f.target) for f in world.fault_log],
     )

@@ -111,6 +111,8 @@ def _run(setup: Setup, purpose: Purpose, who: int, seed: int, level: float | Non
         duration_s=duration,
         warmup_s=warmup,
         client_timeout_ms=s.client_timeout_ms,
+        faults=s.faults if purpose == "main" else (),
+        nemesis=s.nemesis if purpose == "main" else None,
     )
     rate = workload.rate or len(setup.client_sites) * workload.clients / TYPICAL_LATENCY_S
     name = "" if level is None else f"-{level:g}"

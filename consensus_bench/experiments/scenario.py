@@ -16,6 +16,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import msgspec
 
 from consensus_bench.contract import ConfigError
+from consensus_bench.simulation.faults import AnyFault, Nemesis
+from consensus_bench.simulation.faults.nemesis import parse_nemesis
+from consensus_bench.simulation.faults.parsing import parse_faults
 from consensus_bench.simulation.workload import PRESETS, Workload, preset
 
 DEFAULT_TOPOLOGY: Final = "aws-2025"
@@ -69,6 +72,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sweep_warmup: float = 0.5
     sweep_seeds: int = 1
     options: dict[str, dict[str, Any]] = {}
+    faults: tuple[AnyFault, ...] = ()
+    """What goes wrong in the main runs (docs/faults.md), under every protocol the same; the sweeps are without."""
+    nemesis: Nemesis | None = None
+    """Faults that are drawn from each seed, beside these."""
     jobs: int = 0
     """Processes to run in; 0: one for each core."""
     out: str = ""
@@ -78,6 +85,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """What two runs must have in common to be the same run, as plain data that TOML can hold."""
         data: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         del data["jobs"], data["out"]
+        for name in ("faults", "nemesis"):
+            if not data[name]:
+                del data[name]
         workload = data["workload"]
         data["workload"] = {"preset": workload.pop("name"), **workload}
         return data
@@ -132,6 +142,7 @@ def _levels(name: str, levels: Levels, low: float, high: float) -> None:
 
 S = TypeVar("S", bound=Scenario)
 
+_NESTED: Final = ("workload", "options", "nemesis")
 _WORKLOAD_KEYS: Final = ("preset", *(name for name in Workload.__struct_fields__ if name != "name"))
 
 
@@ -147,6 +158,8 @@ def make_scenario_of(kind: type[S], data: Mapping[str, Any], where: str = "") ->
     try:
         _refuse_unknown(values, kind)
         values["workload"] = _workload(values.get("workload", {}))
+        values["faults"] = parse_faults(values.get("faults", ()))
+        values["nemesis"] = parse_nemesis(values.get("nemesis"))
         values.update(_seeds(values.pop("seeds", None), values.pop("seed", None)))
         for key in ("load_rates", "conflict_levels"):
             if key in values and values[key] != "auto":
@@ -267,14 +280,14 @@ def _seeds(given: Any, first: Any) -> dict[str, Any]:
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """``changes`` (flags) over ``base`` (a file): a workload or a protocol's options are changed key by key."""
-    out = {**base, **{key: value for key, value in changes.items() if key not in ("workload", "options")}}
+    out = {**base, **{key: value for key, value in changes.items() if key not in _NESTED}}
     if ("seed" in changes or "seeds" in changes) and not ("seed" in changes and "seeds" in changes):
         out.pop("seed" if "seeds" in changes else "seeds", None)
-    for key in ("workload", "options"):
-        if key in changes:
-            below = base.get(key, {})
+    for key in _NESTED:
+        if changes.get(key) is not None:
+            below = base.get(key) or {}
             below = {"preset": below} if isinstance(below, str) else dict(below)
-            out[key] = below | changes[key] if key == "workload" else _tables(below, changes[key])
+            out[key] = _tables(below, changes[key]) if key == "options" else below | changes[key]
     return out
 
 

@@ -10,6 +10,7 @@ import msgspec
 from consensus_bench.contract import ConfigError, Options, Replica
 from consensus_bench.contract.registry import display_name, find_protocol, make_options, protocol_names
 from consensus_bench.experiments.scenario import DEFAULT_SITES, MIN_REPLICAS, Scenario, near
+from consensus_bench.simulation.faults.validation import check_faults
 from consensus_bench.simulation.network import Geography, Jitter, parse_jitter
 from consensus_bench.simulation.profiles import Profile, find_profile, profile_names
 from consensus_bench.topology import Topology, load_topology
@@ -84,6 +85,9 @@ def _prepare(scenario: Scenario) -> Setup:
     selected = topology.select(places)
     geography = _geography(selected, scenario, sites, client_sites, jitter)
     first_leader, choice = _first_leader(scenario.leader, sites, geography)
+    check_faults(scenario.faults, sites, client_sites, scenario.duration)
+    if scenario.nemesis is not None:
+        scenario.nemesis.validate(len(sites), scenario.duration)
     return Setup(
         # The scenario as it was understood: repeating it does not depend on defaults.
         scenario=msgspec.structs.replace(

@@ -20,6 +20,7 @@ from consensus_bench.experiments.plan import Run
 from consensus_bench.experiments.setup import Setup
 from consensus_bench.experiments.statistics import (
     METRICS,
+    NS_PER_MS,
     Latencies,
     column,
     latencies_ns,
@@ -46,6 +47,7 @@ COSTS: Final = (
 )  # fmt: skip
 RESOURCES: Final = ("protocol", "seed", "replica", "site", "cpu", "network_card", "disk")
 BOUNDS: Final = ("protocol", "site", "metric", "bound_ms", "floor_ms")
+FAULTS: Final = ("protocol", "seed", "kind", "target", "start_ms", "end_ms")
 
 Row = Sequence[Any]
 
@@ -62,6 +64,8 @@ def write_tables(setup: Setup, runs: list[Run], results: dict[str, Result], part
     write_csv(folder / "costs.csv", COSTS, _costs(of["main"]))
     write_csv(folder / "resources.csv", RESOURCES, _resources(setup, of["main"]))
     write_csv(folder / "bounds.csv", BOUNDS, _bounds(setup))
+    if setup.scenario.faults or setup.scenario.nemesis:
+        write_csv(folder / "faults.csv", FAULTS, _faults(of["main"]))
     labels = [contestant.label for contestant in setup.contestants]
     with (
         OperationsFile(folder / "operations.parquet", labels, setup.client_sites) as operations,
@@ -205,6 +209,13 @@ def _bounds(setup: Setup) -> Iterator[Row]:
     for bound in bounds(setup):
         for metric in METRICS:
             yield (bound.protocol, bound.site, metric, bound.bound_ms, bound.floor_ms)
+
+
+def _faults(done: list[tuple[Run, Numbers]]) -> Iterator[Row]:
+    """What was injected when, in simulated time."""
+    for run, numbers in done:
+        for start_ns, end_ns, kind, target in numbers.faults:
+            yield (run.protocol, run.seed, kind, target, start_ns / NS_PER_MS, end_ns / NS_PER_MS)
 
 
 def _write_checks(path: Path, runs: list[Run], results: dict[str, Result]) -> None:

@@ -1,4 +1,4 @@
-"""Writes the TOML that scenarios need: scalars, lists of scalars, tables of those (Python reads TOML only)."""
+"""Writes the TOML that scenarios need: scalars, lists of scalars or tables, tables of these (Python only reads it)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def _value(value: Any) -> str:
         return _string(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
     raise TypeError(f"TOML has no {type(value).__name__}")
 
 

@@ -7,7 +7,8 @@ find more than their average does (Groce et al., "Swarm Testing", ISSTA 2012).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -96,6 +97,35 @@ class Nemesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return dict.fromkeys(kinds, 1.0)
         weights = {kind: 0.0 if draw.random() < 0.4 else draw.random() ** 2 + 0.05 for kind in kinds}
         return {kind: weight for kind, weight in weights.items() if weight} or dict.fromkeys(kinds, 1.0)
+
+
+def parse_nemesis(given: Any) -> Nemesis | None:
+    """A nemesis from a scenario's table (or one already made); ``ConfigError`` names the key that is wrong."""
+    if given is None or isinstance(given, Nemesis):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError("nemesis: must be a table, as in [nemesis] with kinds = [...]")
+    known = Nemesis.__struct_fields__
+    table = dict(given)
+    for key in table:
+        if key not in known:
+            matches = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean '{matches[0]}'?" if matches else f": choose from {', '.join(known)}"
+            raise ConfigError(f"key 'nemesis.{key}' is unknown{hint}")
+    for key in ("start", "stop", "gap"):
+        if isinstance(table.get(key), (int, float, str)) and table[key] != "":
+            table[key] = time_text(parse_ns(str(table[key]), f"nemesis.{key}"))
+    for key in ("duration", "kinds"):
+        if isinstance(table.get(key), str):
+            table[key] = [part.strip() for part in table[key].split(",")]
+    if isinstance(table.get("duration"), (list, tuple)):
+        table["duration"] = [time_text(parse_ns(str(part), "nemesis.duration")) for part in table["duration"]]
+    try:
+        return msgspec.convert(table, Nemesis, strict=False)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `")
+        key = place.rstrip("`").removeprefix("$")
+        raise ConfigError(f"nemesis{key}: {text[:1].lower()}{text[1:].replace('`', '')}") from error
 
 
 def _target(kind: str, sites: Sequence[str], draw: Random) -> str:
