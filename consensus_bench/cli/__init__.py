@@ -44,7 +44,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="consensus-bench")
 def group() -> None:
     """A laptop-sized laboratory for consensus: Multi-Paxos, Raft and EPaxos on a measured planet."""
@@ -57,7 +57,8 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.UsageError as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        about = error.ctx.command_path if error.ctx else "consensus-bench"
+        click.echo(f"error: {error.format_message().rstrip('.')}; see `{about} --help`", err=True)
         status = 2
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)

@@ -110,13 +110,16 @@ _OPTIONS = (
         help="Preset (see `consensus-bench list`).  [default: conflict]",
     ),
     click.option("--clients", type=int, help="Per site, each with one operation under way.  [default: 10]"),
-    click.option("--rate", type=float, help="Open loop instead: operations a second, all sites together."),
+    click.option(
+        "--rate", type=float,
+        help="Open loop instead: operations a second, all sites together.  [default: 0, which is the closed loop]",
+    ),
     click.option("--conflict", type=float, help="Per cent of operations on the hot key.  [default: 2]"),
     click.option("--reads", type=float, help="Fraction of reads.  [default: 0]"),
     click.option("--size", type=int, help="Bytes of a written value.  [default: 16]"),
     click.option("--seeds", metavar="COUNT|N,N,...", help="How many, or which.  [default: 3]"),
     click.option("--seed", type=int, help="The first seed; without --seeds the only one."),
-    click.option("--duration", type=float, help="Simulated seconds, warm-up included.  [default: 31]"),
+    click.option("--duration", type=float, help="Simulated seconds, warm-up included.  [default: 16]"),
     click.option("--warmup", type=float, help="Simulated seconds that are not measured.  [default: 1]"),
     click.option("--jitter", metavar="none|lognormal:CV|empirical", help="[default: lognormal:0.02]"),
     click.option(
@@ -175,11 +178,16 @@ def changes_from_flags(flags: dict[str, Any]) -> dict[str, Any]:
             workload[_WORKLOAD[name]] = value
         elif name in _LISTS:
             changes[name] = _words(value)
+            if not changes[name]:
+                raise ConfigError(f"--{name.replace('_', '-')} '{value}': names nothing; leave it out for the default")
         elif name in _LEVELS:
             changes[name] = _levels(name, value)
         else:
             changes[_KEYS.get(name, name)] = _seeds(value) if name == "seeds" else value
     if flags.get("no_sweeps"):
+        for name in _LEVELS:
+            if changes.get(name):
+                raise ConfigError(f"--no-sweeps and --{name.replace('_', '-')} {flags[name]}: give one of the two")
         changes |= {"load_rates": [], "conflict_levels": []}
     nemesis = {} if flags.get("nemesis") is None else {"kinds": _kinds(flags["nemesis"])}
     options = _set_options(flags.get("settings", ()), {"workload": workload, "nemesis": nemesis})
@@ -202,9 +210,12 @@ def _levels(name: str, text: str) -> str | list[float]:
     if text == "auto":
         return text
     try:
-        return [] if text == "off" else [float(word) for word in _words(text)]
+        levels = [float(word) for word in _words(text)] if text != "off" else []
     except ValueError:
-        raise ConfigError(f"--{name.replace('_', '-')} {text}: give auto, off, or numbers as in 10,100") from None
+        levels = []
+    if not levels and text != "off":
+        raise ConfigError(f"--{name.replace('_', '-')} {text or repr(text)}: give auto, off, or numbers as in 10,100")
+    return levels
 
 
 def _kinds(text: str) -> list[str]:
@@ -221,6 +232,8 @@ def _set_options(settings: tuple[str, ...], others: dict[str, dict[str, Any]]) -
         if not (equals and dot and protocol and option):
             raise ConfigError(f"--set {setting}: write protocol.option=value, as in raft.pre_vote=true")
         if protocol in others:
+            if option in others[protocol]:
+                raise ConfigError(f"--set {setting}: {target} is given twice; give it once")
             others[protocol][option] = value
         else:
             options.setdefault(protocol, {})[option] = value

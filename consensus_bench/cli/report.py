@@ -27,6 +27,8 @@ def command(folders: tuple[str, ...], out: str | None, as_json: bool, quiet: boo
         load(folder)
     if len(folders) == 1 and out is None:
         path = write_report(folders[0])
+    elif out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder")
     elif out is None:
         raise ConfigError("report: several runs need a folder for their common report: give --out DIR")
     elif (Path(out) / "manifest.json").exists():

@@ -65,6 +65,9 @@ def command(
     if name is None:
         _list(as_json)
         return
+    for flag, value in (("--sites", sites), ("--client-sites", client_sites)):
+        if value is not None and not _names(value):
+            raise ConfigError(f"{flag} '{value}': names nothing; leave it out for the default")
     whole = load_topology(name)
     replicas = _names(sites) or whole.sites
     clients = _names(client_sites) or replicas

@@ -50,7 +50,7 @@ def _load_file(spec: str) -> type[Replica]:
         sys.modules[module_name] = module
         try:
             module_spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module_name]
             raise ConfigError(
                 f"protocol '{spec}': the file does not import: {type(error).__name__}: {error}"

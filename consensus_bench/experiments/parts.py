@@ -107,15 +107,18 @@ def finished(folder: Path) -> dict[str, Any] | None:
     """The manifest in ``folder``, or None if there is none."""
     try:
         data: dict[str, Any] = msgspec.json.decode((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError):
         return None
     return data
 
 
 def _refuse_other(folder: Path, scenario: dict[str, Any]) -> None:
     """An output folder holds one scenario's run and no other."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"out '{folder}': is a file; name a folder")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"out '{folder}': is a file; name a folder")
+    except OSError as error:  # a name that no file can have
+        raise ConfigError(f"out '{folder}': cannot be a folder: {error.strerror}; name another") from error
     claim, manifest = _claim(folder), finished(folder)
     held = claim.scenario if claim else manifest.get("scenario", {}) if manifest else scenario
     differs = different(held, scenario)

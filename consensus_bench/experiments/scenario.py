@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -26,6 +26,9 @@ DEFAULT_SITES: Final = ("us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1",
 DEFAULT_SEEDS: Final = 3
 MIN_REPLICAS: Final = 3
 AUTO_CONFLICTS: Final = (0.0, 2.0, 10.0, 25.0, 50.0, 100.0)
+
+LARGEST_SEED: Final = 2**31 - 1
+LONGEST_NAME: Final = 100
 
 Levels: TypeAlias = tuple[float, ...] | Literal["auto"]
 
@@ -96,8 +99,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Raise ``ConfigError`` for a number out of its range or a name that cannot be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ConfigError(f"name '{self.name}': use letters, digits, '.', '_' and '-' (it names the folder)")
+        if len(self.name) > LONGEST_NAME:
+            raise ConfigError(f"name: {len(self.name)} letters are too many, at most {LONGEST_NAME} (a folder)")
         _positive(self, ("duration", "load_duration", "conflict_duration"), 86_400)
-        _positive(self, ("client_timeout_ms",), 1e9)
+        if not 1 <= self.client_timeout_ms <= 1e9:
+            raise ConfigError(f"client_timeout_ms = {self.client_timeout_ms:g}: must lie between 1 and 1e+09")
         for length in ("duration", "load_duration", "conflict_duration"):
             start = "warmup" if length == "duration" else "sweep_warmup"
             if not 0 <= getattr(self, start) < getattr(self, length):
@@ -108,6 +114,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ConfigError(f"local_rtt_ms = {self.local_rtt_ms:g}: must lie between 0 and 1000")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(f"seeds = {list(self.seeds)}: needs at least one, none negative, none twice")
+        if max(self.seeds) > LARGEST_SEED:
+            raise ConfigError(f"seeds: {max(self.seeds)} is too large: must be at most {LARGEST_SEED}")
         if not 1 <= self.sweep_seeds <= 1000:
             raise ConfigError(f"sweep_seeds = {self.sweep_seeds}: must lie between 1 and 1000")
         if not 0 <= self.jobs <= 1024:
@@ -160,10 +168,11 @@ def make_scenario_of(kind: type[S], data: Mapping[str, Any], where: str = "") ->
         values["workload"] = _workload(values.get("workload", {}))
         values["faults"] = parse_faults(values.get("faults", ()))
         values["nemesis"] = parse_nemesis(values.get("nemesis"))
+        _refuse_no_tables(values.get("options", {}))
         values.update(_seeds(values.pop("seeds", None), values.pop("seed", None)))
         for key in ("load_rates", "conflict_levels"):
             if key in values and values[key] != "auto":
-                values[key] = tuple(msgspec.convert(values[key], tuple[float, ...]))
+                values[key] = _given_levels(key, values[key])
         scenario = msgspec.convert(values, kind, from_attributes=True)
         scenario.validate()
     except msgspec.ValidationError as error:
@@ -226,6 +235,23 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 
+def _refuse_no_tables(options: Any) -> None:
+    for name, table in options.items() if isinstance(options, Mapping) else [("", options)]:
+        if not isinstance(table, Mapping):
+            place = f"options.{name}" if name else "options"
+            raise ConfigError(f"{place} = {table!r}: give a table, [options.{name or 'PROTOCOL'}] with option = value")
+
+
+def _given_levels(key: str, given: Any) -> tuple[float, ...]:
+    """A sweep's levels: "off" or a list of numbers, the words of the flags."""
+    if given == "off":
+        return ()
+    try:
+        return msgspec.convert(given, tuple[float, ...])
+    except msgspec.ValidationError:
+        raise ConfigError(f'{key} = {given!r}: give "auto", "off" or a list of numbers, as in [10, 100]') from None
+
+
 def _refuse_unknown(data: Mapping[str, Any], kind: type[Scenario]) -> None:
     names = (*kind.__struct_fields__, "seed")
     for key in data:
@@ -244,12 +270,16 @@ def _workload(given: Any) -> Workload:
         raise ConfigError("workload: must be the name of a preset or a table")
     for key in table:
         if key not in _WORKLOAD_KEYS:
-            raise ConfigError(f"key 'workload.{key}' is unknown{near(key, _WORKLOAD_KEYS)}")
+            hint = near(key, _WORKLOAD_KEYS) or f": choose from {', '.join(_WORKLOAD_KEYS)}"
+            raise ConfigError(f"key 'workload.{key}' is unknown{hint}")
     name = table.get("preset", "conflict")
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         hint = near(str(name), PRESETS) or f": choose from {', '.join(PRESETS)}"
         raise ConfigError(f"workload '{name}' is unknown{hint}")
     changes = {key: value for key, value in table.items() if key != "preset"}
+    keys = get_args(get_type_hints(Workload)["keys"])
+    if "keys" in changes and changes["keys"] not in keys:
+        raise ConfigError(f"workload.keys = {changes['keys']!r}: choose from {', '.join(keys)}")
     base = preset(name)
     try:
         workload = msgspec.convert({**msgspec.to_builtins(base), **changes}, Workload, strict=False)
@@ -264,8 +294,8 @@ def _workload(given: Any) -> Workload:
 
 def _seeds(given: Any, first: Any) -> dict[str, Any]:
     """``seeds``: a list, or how many; ``seed``: the first of them, or the only one."""
-    if first is not None:
-        first = msgspec.convert(first, int)
+    if first is not None and type(first) is not int:
+        raise ConfigError(f"seed = {first!r}: give a whole number")
     if given is None:
         return {} if first is None else {"seeds": (first,)}
     if isinstance(given, int) and not isinstance(given, bool):
@@ -275,23 +305,31 @@ def _seeds(given: Any, first: Any) -> dict[str, Any]:
         return {"seeds": tuple(range(start, start + given))}
     if first is not None:
         raise ConfigError("seed: 'seeds' is a list already; give one of the two")
-    return {"seeds": tuple(msgspec.convert(given, list[int]))}
+    if not isinstance(given, list | tuple) or any(type(seed) is not int for seed in given):
+        raise ConfigError(f"seeds = {given!r}: give a list of whole numbers, or how many")
+    return {"seeds": tuple(given)}
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes`` (flags) over ``base`` (a file): a workload or a protocol's options are changed key by key."""
+    """``changes`` (flags) over ``base`` (a file): a workload or a protocol's options are changed key by key. What is no
+    table where one belongs stays as it is, for ``make_scenario`` to refuse."""
     out = {**base, **{key: value for key, value in changes.items() if key not in _NESTED}}
     if ("seed" in changes or "seeds" in changes) and not ("seed" in changes and "seeds" in changes):
         out.pop("seed" if "seeds" in changes else "seeds", None)
     for key in _NESTED:
         if changes.get(key) is not None:
             below = base.get(key) or {}
-            below = {"preset": below} if isinstance(below, str) else dict(below)
-            out[key] = _tables(below, changes[key]) if key == "options" else below | changes[key]
+            below = {"preset": below} if isinstance(below, str) else below
+            if not isinstance(below, Mapping):
+                out[key] = below
+            else:
+                out[key] = _tables(below, changes[key]) if key == "options" else {**below, **changes[key]}
     return out
 
 
-def _tables(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: {**below.get(name, {}), **above.get(name, {})} for name in (*below, *(n for n in above if n not in below))
-    }
+def _tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    tables: dict[str, Any] = dict(below)
+    for name, table in above.items():
+        under = below.get(name, {})
+        tables[name] = {**under, **table} if isinstance(under, Mapping) else under
+    return tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -149,6 +150,8 @@ def _geography(
 def split_entry(entry: str) -> tuple[str, str]:
     """``LABEL=SPEC`` or a spec alone: (label or "", spec)."""
     label, equals, spec = entry.partition("=")
+    if equals and not label.strip():
+        raise ConfigError(f"protocol '{entry}': there is no label before '=': write LABEL={spec.strip() or 'NAME'}")
     return (label.strip(), spec.strip()) if equals else ("", entry.strip())
 
 
@@ -175,8 +178,14 @@ def _contestants(scenario: Scenario, size: int) -> list[Contestant]:
         if name in found:
             continue
         if name not in protocol_names():
-            known = [*found, *protocol_names()]
-            raise ConfigError(f"options of '{name}': there is no such protocol{near(name, known)}")
+            known = list(dict.fromkeys([*found, *protocol_names()]))
+            hint = near(name, known) or f": choose from {', '.join(known)}"
+            raise ConfigError(f"options of '{name}': there is no such protocol{hint}")
+        labels = [label for label, contestant in found.items() if contestant.spec == name]
+        if labels and options:
+            raise ConfigError(
+                f"options of '{name}': it takes part as {', '.join(labels)}: write {labels[0]}.{next(iter(options))}"
+            )
         _given_options(name, find_protocol(name), options, size)
     return list(found.values())
 
@@ -191,10 +200,15 @@ def _given_options(label: str, protocol: type[Replica], options: dict[str, Any],
     hints = get_type_hints(protocol.options_type)
     for name, value in options.items():
         try:
-            make_options(protocol, {name: value}, size)
+            alone = getattr(make_options(protocol, {name: value}, size), name)
         except ConfigError as error:
             if isinstance(error.__cause__, msgspec.ValidationError):
                 raise ConfigError(f"option '{label}.{name}' = {value}: {_expected(hints[name])}") from error
+        else:
+            # No option means anything at nan or infinity, and JSON, which keeps them, has neither.
+            parts = alone if isinstance(alone, tuple) else (alone,)
+            if any(isinstance(part, float) and not math.isfinite(part) for part in parts):
+                raise ConfigError(f"option '{label}.{name}' = {value}: give a finite number")
     made = msgspec.json.decode(msgspec.json.encode(make_options(protocol, options, size)))
     return {name: made[name] for name in sorted(options)}
 

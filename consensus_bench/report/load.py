@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from consensus_bench.contract import ConfigError
 
 Frame: TypeAlias = Any
 """A pandas data frame; pandas' own type of a cell is a union of twenty, which helps nobody here."""
+
+
+NEEDED: Final = ("name", "command", "protocols", "sites", "client_sites", "topology", "leaders", "scenario")
+"""Keys of a manifest without which there is no report."""
 
 
 class Run:
@@ -124,6 +128,10 @@ def load(folder: str | Path) -> Run:
         data = json.loads(manifest.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{manifest}: is not JSON ({error}); repeat the run") from error
-    if data.get("format") != 1:
-        raise ConfigError(f"{manifest}: format {data.get('format')} is unknown to this version, which reads format 1")
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != 1:
+        raise ConfigError(f"{manifest}: format {found} is unknown to this version (it reads format 1); repeat the run")
+    missing = [key for key in NEEDED if key not in data]
+    if missing:
+        raise ConfigError(f"{manifest}: has no {', '.join(missing)}: it is no manifest of compare; repeat the run")
     return Run(path, data)

@@ -65,7 +65,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         checks: tuple[tuple[str, float, float, float], ...] = (
             ("clients", self.clients, 1, 1_000_000),
             ("think_ms", self.think_ms, 0, 1e9),
-            ("rate", self.rate, 0, 1e9),
+            ("rate", self.rate, 0, 1e7),
             ("conflict", self.conflict, 0, 100),
             ("records", self.records, 1, 100_000_000),
             ("hot_keys", self.hot_keys, 1, self.records),

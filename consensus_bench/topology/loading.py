@@ -11,7 +11,6 @@ whatever cannot be a round trip. A missing diagonal is 0.
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -28,6 +27,8 @@ from consensus_bench.topology.matrix import BASE_STATISTICS, Location, Topology,
 SITES_FILE: Final = "sites.csv"
 EXPECTED_HEADER: Final = "source,destination,rtt_ms"
 PING_COLUMNS: Final = ("min", "mean", "max", "mdev")
+LONGEST_MS: Final = 600_000
+"""Ten minutes: beyond any network, and far below what overflows in nanoseconds."""
 NOT_STATED: Final = "not stated"
 
 
@@ -179,8 +180,8 @@ def _milliseconds(cell: str, where: str) -> float:
         value = float(cell)
     except ValueError:
         raise ConfigError(f"{where}: '{cell.strip()}' is not a number of milliseconds") from None
-    if not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{where}: {cell.strip()} ms cannot be a round trip: expected a finite number, 0 or more")
+    if not 0 <= value <= LONGEST_MS:
+        raise ConfigError(f"{where}: {cell.strip()} ms cannot be a round trip: expected 0 to {LONGEST_MS} ms")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
@@ -67,7 +69,8 @@ def test_every_flag_arrives() -> None:
         "--workload ycsb-f --clients 7 --rate 9.5 --conflict 11 --reads 0.25 --size 99 --seeds 3,4 --duration 12 "
         "--warmup 2 --jitter none --profile zero --local-rtt 0.5 --client-timeout 700 --load-rates 1,2.5 "
         "--load-duration 6 --conflict-levels off --conflict-duration 8 --sweep-warmup 0.25 --sweep-seeds 2 "
-        "--set raft.pre_vote=true --set x.rules=sosp13 --set workload.think_ms=3 --jobs 4 --out somewhere"
+        "--set raft.pre_vote=true --set x.rules=sosp13 --set workload.think_ms=3 --jobs 4 --out somewhere "
+        "--fault crash:leader@3+1 --nemesis safe"
     )
     found = scenario_of(*words.split())
     workload = {
@@ -86,6 +89,7 @@ def test_every_flag_arrives() -> None:
             "jitter": "none", "profile": "zero", "local_rtt_ms": 0.5, "client_timeout_ms": 700,
             "load_rates": [1, 2.5], "load_duration": 6, "conflict_levels": [], "conflict_duration": 8,
             "sweep_warmup": 0.25, "sweep_seeds": 2, "jobs": 4, "out": "somewhere",
+            "faults": ["crash:leader@3+1"], "nemesis": {"kinds": []},
             "options": {"raft": {"pre_vote": "true"}, "x": {"rules": "sosp13"}},
         }
     )  # fmt: skip
@@ -99,6 +103,18 @@ def test_seed_and_seeds() -> None:
     assert scenario_of("--seeds", "5,").seeds == (5,)
     with pytest.raises(ConfigError, match="seed"):
         scenario_of("--seed", "9", "--seeds", "1,2")
+
+
+def test_the_help_tells_the_defaults_that_are() -> None:
+    default, told = msgspec.to_builtins(Scenario()), {}
+    for option in compare_command.params:
+        found = re.search(r"\[default: ([^\]]*)\]", getattr(option, "help", None) or "")
+        name = option.name or ""
+        if found and not isinstance(default.get(name, ()), list | tuple | dict):
+            told[name] = found[1]
+    told = {name: text for name, text in told.items() if name not in ("jobs", "out")}  # in words
+    assert told == {name: str(default[name]).removesuffix(".0") for name in told}
+    assert {"duration", "warmup", "jitter", "sweep_warmup"} <= told.keys()
 
 
 def test_no_sweeps_turns_both_off() -> None:
@@ -214,6 +230,22 @@ def test_a_file_does_what_the_flags_do_and_flags_go_over_it(tmp_path: Path) -> N
         (["compare", "--warmup", "40"], "warmup = 40"),
         (["run", "none.toml"], "scenario none.toml: there is no such file"),
         (["compare", "--colour", "red"], "No such option"),
+        ([], "Missing command; see `consensus-bench --help`"),
+        (["compare", "--sites", ""], "--sites '': names nothing"),
+        (["compare", "--load-rates", ""], "--load-rates '': give auto, off, or numbers"),
+        (["compare", "--no-sweeps", "--load-rates", "9"], "--no-sweeps and --load-rates 9: give one of the two"),
+        (["compare", "--size", "3", "--set", "workload.size=4"], "workload.size is given twice"),
+        (["compare", "--seed", "9" * 26], "is too large: must be at most"),
+        (["compare", "--client-timeout", "1e-9"], "client_timeout_ms = 1e-09: must lie between 1 and"),
+        (["compare", "--set", "raft.retry_ms=nan"], "option 'raft.retry_ms' = nan: give a finite number"),
+        (["compare", "--protocols", "=raft"], "there is no label before '='"),
+        (
+            ["compare", "--protocols", "old=epaxos", "--set", "epaxos.rules=sosp13"],
+            "it takes part as old: write old.",
+        ),
+        (["compare", "--set", "a.b=1"], "options of 'a': there is no such protocol: choose from"),
+        (["compare", "--no-sweeps", "--out", "x" * 300], "cannot be a folder"),
+        (["topology", "aws-2025", "--sites", ","], "--sites ',': names nothing"),
     ],
 )
 def test_bad_input_is_exit_status_2_and_one_line(

@@ -81,6 +81,14 @@ def test_a_file_sets_every_part(tmp_path: Path) -> None:
         ("client_timeout_ms = 0", ("client_timeout_ms = 0",)),
         ("local_rtt_ms = -1", ("local_rtt_ms = -1",)),
         ("sweep_seeds = 0", ("sweep_seeds = 0",)),
+        ("seeds = '3'", ("seeds = '3': give a list of whole numbers, or how many",)),
+        ("seed = 1.5", ("seed = 1.5: give a whole number",)),
+        ("load_rates = 5", ("load_rates = 5: give",)),
+        ("options = 3", ("options = 3: give a table",)),
+        ("[options]\nraft = 3", ("options.raft = 3: give a table, [options.raft]",)),
+        ("[workload]\npreset = ['a']", ("is unknown: choose from conflict",)),
+        ("[workload]\nrate = 1e9", ("workload.rate",)),
+        (f"name = '{'x' * 101}'", ("101 letters are too many",)),
         ("jobs = -1", ("jobs = -1",)),
         ("name = 'a/b'", ("name 'a/b'",)),
         ("name = 'a'\nsites = = 3", ("not TOML", "line 2")),
@@ -95,6 +103,18 @@ def test_nonsense_is_refused_in_one_line_that_names_the_file(tmp_path: Path, tex
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("text", ["workload = 3", "options = 3", "[options]\nraft = 3"])
+def test_flags_over_a_file_with_no_table_where_one_belongs(tmp_path: Path, text: str) -> None:
+    base = tomllib.loads(text)
+    with pytest.raises(ConfigError, match="table"):
+        make_scenario(merged(base, {"workload": {"clients": 5}, "options": {"raft": {"pre_vote": "true"}}}))
+
+
+def test_a_file_may_say_off_as_the_flags_do(tmp_path: Path) -> None:
+    found = load_scenario(write(tmp_path, "load_rates = 'off'\nconflict_levels = 'off'"))
+    assert (found.load_rates, found.conflict_levels) == ((), ())
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
