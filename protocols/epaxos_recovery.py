@@ -143,6 +143,7 @@ class EPaxosRecovery(Replica):
 
     def start_recovery(self, ctx: Context, instance_id: InstanceId) -> None:
         """Take the instance over at a ballot of our own."""
+        ctx.note("suspected")
         instance = self._instance(instance_id)
         self.leading.pop(instance_id, None)
         self.deferred.pop(instance_id, None)

@@ -472,6 +472,7 @@ class MultiPaxos(Replica):
     def on_timer(self, ctx: Context, name: TimerName) -> None:
         """No leader was heard; time for a heartbeat; for a batch that is not full; to send again."""
         if name == "election":
+            ctx.note("suspected")
             self._campaign(ctx)
         elif name == "heartbeat":
             if self.next == self.silent_since:

@@ -124,8 +124,8 @@ class Context:
         self._record((ANSWER, command, None))
 
     def note(self, fact: str, command: Command | None = None) -> None:
-        """A fact for the statistics (``"elected"``), perhaps about one command (``"fast_path"``: the path it took);
-        never control flow."""
+        """A fact for the statistics, perhaps about one command; never control flow. Drivers count them all, and know
+        "elected" (it leads), "suspected" (it acts because a leader is silent), "fast_path", "slow_path" (a command)."""
         self._record((NOTE, fact, command))
 
 

@@ -299,8 +299,7 @@ def hot_path(machine: Machine) -> HotPath:
         done = command
         done_result = store.get(command.key)
         done_committed_ns = done_executed_ns = busy if busy > durable else durable
-        if done_result is not None:
-            machine.remember(command, done_result)
+        machine.remember(command, done_result)
 
     def take_snapshot(place: int) -> None:
         snapshot = Snapshot(place, image(store), machine.results())

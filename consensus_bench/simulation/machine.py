@@ -74,7 +74,7 @@ class Machine:
         self.handlers: dict[type, Any] = {}  # by message; empty while the machine is dead
         self.life = Life(me)
         self.timers: dict[Any, _Timer] = {}
-        self._results: dict[int, dict[int, int]] = {}
+        self._results: dict[int, dict[int, int | None]] = {}
         self._most_results: dict[int, int] = {}
         self._deferred: deque[tuple[int, Effect]] = deque()
         self._telling = False
@@ -147,8 +147,8 @@ class Machine:
 
     # Results of reads, for a client that asks again.
 
-    def remember(self, command: Command, result: int) -> None:
-        """Keep a result until the client has moved on."""
+    def remember(self, command: Command, result: int | None) -> None:
+        """Keep a result until the client has moved on (None, for nothing found, only of reads beside the log)."""
         results = self._results.get(command.client)
         if results is None:
             results = self._results[command.client] = {}
@@ -162,9 +162,12 @@ class Machine:
 
     def recall(self, command: Command) -> int | None:
         """The result of an earlier execution of ``command``; there must have been one."""
+        kept = self._results.get(command.client, {})
+        if command.sequence in kept:
+            return kept[command.sequence]
         if not self.world.verifier.has_executed(self.me, command) and not self._executes_soon(command):
             raise PropertyViolated("validity", f"replica {self.me} answers {command}, which it has not executed")
-        return self._results.get(command.client, {}).get(command.sequence)
+        return None
 
     def _executes_soon(self, command: Command) -> bool:
         """Whether its execution only waits for the disk."""
@@ -193,8 +196,7 @@ class Machine:
     def installed(self, snapshot: Snapshot) -> None:
         """The replica takes its state from a snapshot."""
         for client, sequence, result in snapshot.results:
-            if result is not None:
-                self.remember(Command(client, sequence, "get", 0), result)
+            self.remember(Command(client, sequence, "get", 0), result)
         if self.disk.keep:
             self._tell_when_durable((INSTALL, snapshot, None))
         else:

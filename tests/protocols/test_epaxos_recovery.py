@@ -552,7 +552,7 @@ def test_sosp13_a_reply_of_the_fast_quorum_that_differs_or_lacks_proves_that_it_
     assert table.under_way(PreAccept, 3) == [PreAccept((0, 0), (1, 3), put(1), NONE5, 0, 0, 0)] * 4
     table.settle()
     assert table.decision(3, (0, 0)) == (put(1), NONE5)
-    assert table.notes == [("slow_path", put(1))], "begun again, the fast path is closed"
+    assert table.notes == [("suspected", None), ("slow_path", put(1))], "begun again, the fast path is closed"
 
 
 def test_sosp13_a_silent_part_of_the_fast_quorum_leads_to_try_pre_accept() -> None:

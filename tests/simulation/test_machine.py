@@ -14,6 +14,7 @@ from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import Alarm, Delivery
 from consensus_bench.simulation.hot_path import ANSWER_BYTES
 from consensus_bench.simulation.network import Jitter
+from consensus_bench.simulation.operations import NEVER
 from consensus_bench.simulation.profiles import Profile, find_profile
 from consensus_bench.simulation.workload import Workload
 
@@ -439,3 +440,35 @@ def test_an_installed_snapshot_is_judged_by_what_its_taker_has_committed() -> No
             link.callbacks = (answers.append,)
     start(world, 50)
     assert [event.result for event in answers] == [11], "what the swap returned is part of the snapshot"
+
+
+def test_reads_beside_the_log_are_answered_in_any_order() -> None:
+    """Two reads that found nothing, then their answers, as a leader does that has confirmed a batch of reads."""
+
+    class Reading(Toy):
+        __slots__ = ("waiting",)
+
+        def __init__(self, me: int, cluster: Any, options: Any) -> None:
+            super().__init__(me, cluster, options)
+            self.waiting: list[Command] = []
+
+        def on_request(self, ctx: Context, command: Command) -> None:
+            self.waiting.append(command)
+            if len(self.waiting) == 2:
+                for get in self.waiting:
+                    ctx.read(get)
+                for get in self.waiting:
+                    ctx.answer(get)
+                self.waiting.clear()
+
+    world = toy_world(
+        Reading,
+        uniform(1, 0.0),
+        find_profile("m5-large"),
+        workload=Workload(clients=2, reads=1.0),
+        duration_s=0.5,
+        warmup_s=0,
+    )
+    world.run()
+    assert len(world.operations) > 10
+    assert (world.operations.column("result") == NEVER).all()
