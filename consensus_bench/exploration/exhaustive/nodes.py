@@ -74,7 +74,7 @@ class Nodes:
         self.bounds = bounds
         self.commands = bounds.make_commands()
         self.handlers = Handlers(protocol, options, bounds, self.commands)
-        self.observations = Observations(protocol.decides, self.commands)
+        self.observations = Observations(bounds.replicas, protocol.decides, self.commands)
         self.lagging = False
         """Whether disks may lag behind. Needed as soon as something is sent without waiting for the disk."""
         self.nodes: list[list[Node]] = [[] for _ in range(bounds.replicas)]

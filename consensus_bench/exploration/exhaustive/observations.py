@@ -33,9 +33,10 @@ NEW: Life = ((), ())
 class Observations:
     """Interned observations of replicas, and the verdicts of the verifier on them."""
 
-    def __init__(self, decides: str, commands: tuple[Command, ...]) -> None:
+    def __init__(self, replicas: int, decides: str, commands: tuple[Command, ...]) -> None:
         self.lives: list[Lives] = [(NEW,)]
         self.broken: list[Broken] = [None]
+        self._replicas = replicas
         self._decides = decides
         self._known = {*commands, NOOP}
         self._numbers: dict[Lives, int] = {(NEW,): 0}
@@ -74,7 +75,7 @@ class Observations:
         return self._pairs[key]
 
     def _judge(self, *replicas: Lives) -> Broken:
-        verifier = Verifier(len(replicas), self._decides)
+        verifier = Verifier(self._replicas, self._decides)
         try:
             for replica, lives in enumerate(replicas):
                 _feed(verifier, replica, lives)
@@ -85,7 +86,7 @@ class Observations:
     def _extend(self, lives: Lives, events: tuple[Event, ...]) -> int:
         commits = dict(lives[-1][0])
         executed = list(lives[-1][1])
-        verifier = Verifier(1, self._decides)
+        verifier = Verifier(self._replicas, self._decides)
         _feed(verifier, 0, lives)
         broken: Broken = None
         for tag, a, b in events:
