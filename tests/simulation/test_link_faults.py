@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_swizzle_cuts_every_link_in_its_time_and_leaves_all_whole() -> None:
 
 def test_a_slow_link_delays_in_order_and_not_the_other_way() -> None:
     world = toys(Beating, ["slow-link:p0>p1@300 ms+200 ms,delay=25 ms,factor=2"])
-    arrivals = dict((number, at) for at, number in heard(world, to=1, source=0))
+    arrivals = {number: at for at, number in heard(world, to=1, source=0)}
     late = {number: at - 10 * number - 10 for number, at in arrivals.items()}
     assert {number for number, by in late.items() if by} == set(range(29, 52))
     assert {late[number] for number in range(29, 49)} == {35}
@@ -134,7 +135,7 @@ def test_a_reordering_link_lets_some_be_overtaken_and_loses_none() -> None:
     world = toys(Beating, ["reordering-link:p0>p1@0+9,rate=0.2,delay=50 ms"], until_ms=9100, duration_s=10)
     numbers = [number for _, number in heard(world, to=1, source=0) if number < 890]
     assert sorted(numbers) == list(range(1, 890))
-    assert 50 < sum(a > b for a, b in zip(numbers, numbers[1:], strict=False)) < 300
+    assert 50 < sum(a > b for a, b in itertools.pairwise(numbers)) < 300
     assert [n for _, n in heard(world, to=2, source=0)] == sorted(n for _, n in heard(world, to=2, source=0))
 
 

@@ -19,7 +19,7 @@ from consensus_bench.simulation.faults.kinds import (
     SlowLink,
     Swizzle,
 )
-from consensus_bench.simulation.faults.targets import CLIENTS, REPLICAS, REST, Links, choose, needs_leader
+from consensus_bench.simulation.faults.targets import CLIENTS, REPLICAS, REST, Links, choose
 
 if TYPE_CHECKING:
     from consensus_bench.simulation.world import World
@@ -43,8 +43,7 @@ class Chosen:
         sides: list[tuple[str, Side]] = []
         for position, side in enumerate(links.sides):
             if position in named:
-                role = f"{side.role} " if needs_leader(side) else ""
-                text = "all" if side.role == "all" else role + ",".join(named[position])
+                text = "all" if side.role == "all" else ",".join(named[position])
                 sides.append((text, _at(frozenset(named[position]))))
             else:
                 sides.append((side.role, _other(side.role, frozenset(taken))))
