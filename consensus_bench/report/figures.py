@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run
+from consensus_bench.report.sections import LEAST_SAMPLES
 from consensus_bench.report.style import BOUND, line, look
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def latency_by_site(run: Run) -> Figure:
         rows = [(i, s.loc[protocol, site]) for i, site in enumerate(sites) if (protocol, site) in s.index]
         y = [i - 0.4 + (number + 0.5) * step for i, _ in rows]
         style = look(number)
-        axes.hlines(y, [r["p50_ms"] for _, r in rows], [r["p99_ms"] for _, r in rows], color=style["color"], lw=2.5)
+        # Like the table: no 99th percentile where it would rest on fewer than ten operations.
+        ends = [r["p99_ms"] if r["count"] >= LEAST_SAMPLES["p99_ms"] else r["p50_ms"] for _, r in rows]
+        axes.hlines(y, [r["p50_ms"] for _, r in rows], ends, color=style["color"], lw=2.5)
         axes.plot([r["p50_ms"] for _, r in rows], y, ls="", ms=8, label=protocol, **style)
     floors: Any = run.bounds.groupby("site")["floor_ms"].min() if len(run.bounds) else {}
     for i, site in enumerate(sites):
@@ -126,10 +129,15 @@ def timeline(run: Run) -> Figure:
     """Completed operations per simulated second, all sites, mean over seeds."""
     figure, axes = _axes(3.2)
     data = run.timeline
+    # Only whole seconds under load: what is answered after the end is no fall of the throughput.
+    data = data[data["second"] < max(1, int(run.manifest["scenario"].get("duration", 86_400)))]
     for number, protocol in enumerate(run.protocols):
         rows = data[data["protocol"] == protocol]
         total = rows.groupby(["seed", "second"], observed=True)["completed_ops"].sum().groupby("second").mean()
-        axes.plot(total.index, total, label=protocol, **line(number))
+        if not len(total):
+            continue
+        total = total.reindex(range(int(total.index.max()) + 1), fill_value=0)  # a second without answers is a zero
+        axes.stairs(total, range(len(total) + 1), baseline=None, label=protocol, **line(number))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("simulated time, s")
     axes.set_ylabel("operations/s, all sites")

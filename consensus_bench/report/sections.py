@@ -16,6 +16,9 @@ from consensus_bench.report.load import Frame, Run
 LEAST_SAMPLES: Final = {"p99_ms": 1_000, "p999_ms": 10_000}
 """Below so many operations a percentile rests on fewer than ten of them and is left blank."""
 RESAMPLES: Final = 2_000
+FULL: Final = 0.985
+"""A resource used so much of the time has no more to give."""
+RESOURCES: Final = {"cpu": "processor", "network_card": "network card"}
 NO_NUMBERS: Final = "There are no numbers: no main run both finished and passed its checks."
 
 
@@ -94,8 +97,8 @@ def _answer(run: Run) -> Section:
             )
     if len(run.load):
         peak = run.load.groupby("protocol")["throughput_ops"].max().reindex(run.protocols)
-        reached = ", ".join(f"{p} {peak[p]:,.0f}" for p in run.protocols)
-        text.append(f"Highest throughput reached under the load sweep, operations/s: {reached}.")
+        reached = ", ".join(f"{p} {peak[p]:,.0f}" for p in run.protocols if p in peak.dropna().index)
+        text.append(f"Highest throughput reached under the load sweep, operations/s: {reached}. {_saturation(run)}")
     text.append(_verdict(run))
     return Section("answer", "The answer in short", text)
 
@@ -169,7 +172,11 @@ def _sites(run: Run) -> Section:
 
 
 def _distribution() -> Section:
-    text = ["All measured operations of all sites and seeds, so over operations. Right: the same from the tail's side."]
+    text = [
+        "All measured operations of all sites and seeds, so over operations. Left: how many were answered within "
+        "a time. "
+        "Right: how many took longer, each line of the grid a tenth of the one above, to show the rare slow ones."
+    ]
     return Section("distribution", "The whole distribution", text, [], [("distribution", "Distribution and tail.")])
 
 
@@ -195,6 +202,26 @@ def _load(run: Run) -> Section:
     return section
 
 
+def _saturation(run: Run) -> str:
+    """Who could take no more, and for want of what: a peak that nothing limited is only the highest offer."""
+    parts = []
+    for protocol, rows in _in_order(run, run.load).groupby("protocol", sort=False):
+        full = rows[rows["utilisation"] >= FULL].sort_values("offered_ops", kind="stable")
+        if len(full):
+            first = full.iloc[0]
+            what = (
+                f"the {RESOURCES.get(first['busiest_resource'], first['busiest_resource'])} at {first['busiest_site']}"
+            )
+            parts.append(f"{protocol} is saturated at an offer of {first['offered_ops']:,.0f}, {what} is fully used")
+        else:
+            top = rows.sort_values("offered_ops").iloc[-1]
+            parts.append(
+                f"{protocol} was not saturated: at an offer of {top['offered_ops']:,.0f}, its busiest resource is "
+                f"{top['utilisation']:.0%} used, so it can take more"
+            )
+    return "; ".join(parts) + "."
+
+
 def _in_order(run: Run, table: Frame) -> Frame:
     """Rows by protocol in the order of the command, as they stand within one."""
     order = {protocol: i for i, protocol in enumerate(run.protocols)}
@@ -207,7 +234,8 @@ def _conflict(run: Run) -> Section:
         section.text.append("This run had no conflict sweep (--conflict-levels off, or other keys than 'conflict').")
         return section
     section.text.append(
-        "Closed loop; so many per cent of the operations go to one hot key, the others to a key of the client's own. "
+        "Closed loop: each client sends its next operation when the last one is answered. So many per cent of the "
+        "operations go to one hot key, the others to a key of the client's own. "
         "Protocols with a leader order everything anyway. EPaxos orders only what interferes: then it needs a second "
         "round trip (the fast-path share falls), and a committed command may have to wait for others before it is "
         "executed."

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run, load
-from consensus_bench.report.sections import NO_NUMBERS, number, overall
+from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, number, overall
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,8 @@ def print_summary(folder: str | Path, console: Console) -> None:
         table.add_column(column, justify="right")
     for protocol, r in overall(run).iterrows():
         table.add_row(
-            str(protocol), *map(number, (r["sites_mean_ms"], r["mean_ms"], r["p50_ms"], r["p99_ms"])),
+            str(protocol), *map(number, (r["sites_mean_ms"], r["mean_ms"], r["p50_ms"])),
+            number(r["p99_ms"]) if r["count"] >= LEAST_SAMPLES["p99_ms"] else "",
             number(r["throughput_ops"], 0), fast_share(run, str(protocol)),
         )  # fmt: skip
     console.print(table)

@@ -179,3 +179,17 @@ def test_no_run_there(tmp_path: Path, content: str | None, text: str) -> None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ConfigError, match=text):
         consensus_bench.load(tmp_path)
+
+
+def test_the_answer_says_what_saturates_and_what_does_not(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path / "run")
+    table = pd.read_csv(folder / "load.csv")
+    led = table["protocol"] == "raft"
+    table.loc[led, "utilisation"], table.loc[~led, "utilisation"] = 1.0, 0.83
+    table.loc[led, ["busiest_resource", "busiest_site"]] = "cpu", "us-east-1"
+    table.to_csv(folder / "load.csv", index=False)
+    text = " ".join(sections(load(folder))[0].text)
+    assert "raft is saturated at an offer of" in text
+    assert "the processor at us-east-1 is fully used" in text
+    assert "epaxos was not saturated" in text
+    assert "83% used" in text
