@@ -133,7 +133,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def as_data(value: Any) -> Any:
     """``value`` (a message, a place, a timer's name) as JSON's types."""
-    return msgspec.to_builtins(value)
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def from_data(value: Any) -> Any:

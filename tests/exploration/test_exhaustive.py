@@ -1,0 +1,265 @@
+"""Every reachable state: pinned counts, properties in their moods, bounds, and traces that can be run again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from consensus_bench.cli import explore as command_line
+from consensus_bench.contract import ConfigError, PropertyViolated
+from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.exploration.exhaustive.campaign import Report, explore
+from consensus_bench.exploration.exhaustive.properties import PROPERTIES, find_properties
+from consensus_bench.exploration.exhaustive.search import Search
+from consensus_bench.exploration.replay import replay
+from consensus_bench.exploration.trace import Trace, read_trace, write_trace
+from consensus_bench.exploration.wording import show_command
+
+MUTANTS = Path(__file__).parents[1] / "mutants" / "basic_paxos_mutants.py"
+BASIC_RAFT = {"pre_vote": False, "check_quorum": False}
+
+
+def mutant(name: str) -> str:
+    return f"{MUTANTS}:{name}"
+
+
+def search_of(protocol: str, **bounds: Any) -> Search:
+    limits = Bounds(**bounds)
+    found = find_protocol(protocol)
+    properties = find_properties([], limits.crashes, found.decides)
+    return Search(found, make_options(found, {}, limits.replicas), limits, properties)
+
+
+PINNED = [
+    ("basic-paxos", {"ballots": 1}, {}, 1_700, 14),
+    ("basic-paxos", {"ballots": 2}, {}, 791_684, 23),
+    ("multi-paxos", {"ballots": 1, "timeouts": 0, "first_leader": 0}, {}, 25_048, 23),
+    ("raft", {"ballots": 1, "timeouts": 0, "first_leader": 0}, BASIC_RAFT, 48_718, 24),
+    ("epaxos", {"ballots": 1, "timeouts": 0}, {}, 33_656, 22),
+]
+
+
+@pytest.mark.parametrize(("protocol", "bounds", "settings", "states", "depth"), PINNED)
+def test_small_configurations_close_with_a_known_number_of_states(
+    protocol: str, bounds: dict[str, Any], settings: dict[str, Any], states: int, depth: int
+) -> None:
+    report = explore(protocol, Bounds(**bounds), settings)
+    assert (report.extent, report.trace, report.missing) == ("closed", None, [])
+    assert (report.states, report.depth) == (states, depth)
+    assert sum(report.levels) == states and len(report.levels) == depth + 1
+
+
+def naive(search: Search) -> list[set[int]]:
+    """The same search with sets, one state at a time."""
+    start = int(search.levels[0][0])
+    levels, known = [{start}], {start}
+    while levels[-1]:
+        reached = {after for state in levels[-1] for _, after in search.successors(state)} - known
+        known |= reached
+        levels.append(reached)
+    return levels[:-1]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "bounds"),
+    [
+        ("basic-paxos", {"ballots": 1, "crashes": 1, "commands": 1}),
+        ("multi-paxos", {"replicas": 2, "ballots": 1, "timeouts": 0, "first_leader": 0, "crashes": 1}),
+        ("basic-paxos", {"replicas": 1, "proposers": 1, "crashes": 1}),
+    ],
+)
+def test_arrays_find_what_sets_find(protocol: str, bounds: dict[str, Any]) -> None:
+    search = search_of(protocol, **bounds)
+    assert search.run().closed
+    assert naive(search) == [set(level.tolist()) for level in search.levels]
+    assert np.array_equal(search.visited, np.unique(np.concatenate(search.levels)))
+
+
+def test_the_count_does_not_depend_on_the_hash_seed() -> None:
+    code = (
+        "from consensus_bench.exploration.exhaustive.campaign import explore, Bounds\n"
+        f"r = explore({mutant('AcceptsWhenOutbid')!r}, Bounds())\n"
+        "import msgspec; print(r.states, r.transitions, msgspec.json.encode(r.trace))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=MUTANTS.parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("0", "1")
+    }  # fmt: skip
+    assert len(outputs) == 1
+
+
+# --- what must be found -----------------------------------------------------------------------------------------------
+
+FEW = {"timeouts": 1, "lost": ("Nack", "Decided", "Query")}
+FOUND = [
+    ("SkipsPhase1", {}, 6),
+    ("DecidesOnOneVote", {}, 6),
+    ("ProposesItsOwnValue", {}, 10),
+    ("AcceptsWhenOutbid", {}, 10),
+    ("CountsHalves", {"replicas": 4}, 10),
+    ("ForgetsPromises", {"crashes": 1}, 11),
+    ("ForgetsAcceptances", {"crashes": 1}, 11),
+    ("CountsOldPromises", {"ballots": 3, **FEW}, 11),
+    ("CountsOldVotes", {"ballots": 3, **FEW}, 13),
+    ("ProposesAnyReportedValue", {"ballots": 3, **FEW}, 13),
+]
+
+
+@pytest.mark.parametrize(("name", "bounds", "length"), FOUND)
+def test_a_mutant_is_found_with_a_shortest_trace(name: str, bounds: dict[str, Any], length: int) -> None:
+    report = explore(mutant(name), Bounds(**bounds))
+    assert report.extent == "violated" and report.trace is not None
+    assert report.trace.length == report.depth == length
+    assert report.trace.violation is not None and report.trace.violation.property == "agreement"
+    assert "not confirmed" not in report.trace.violation.detail
+
+
+@pytest.mark.parametrize("name", ["CountsOldPromises", "CountsOldVotes", "ProposesAnyReportedValue"])
+def test_two_ballots_are_too_few_for_some(name: str) -> None:
+    report = explore(mutant(name), Bounds(ballots=2, **FEW))
+    assert (report.extent, report.trace) == ("closed", None)
+
+
+def test_a_forgotten_promise_is_told_step_by_step() -> None:
+    report = explore(mutant("ForgetsPromises"), Bounds(crashes=1))
+    assert report.trace is not None
+    texts = [step.text for step in report.trace.steps if step.kind != "start" and not step.own]
+    assert texts[:4] == [
+        "client 1 asks replica 1: swap x=2",
+        "replica 0 receives Prepare(ballot=(1, 1)) from replica 1",
+        "replica 0 crashes",
+        "replica 0 restarts with what is on its disk",
+    ]
+    crash = next(step for step in report.trace.steps if step.kind == "crash")
+    assert crash.disk == {} and crash.holds == "" and crash.timers == ()
+    assert [show_command(c.command) for step in report.trace.steps for c in step.committed] == ["swap x=1", "swap x=2"]
+
+
+# --- reachable, and bounds --------------------------------------------------------------------------------------------
+
+
+def test_what_never_happens_is_reported() -> None:
+    report = explore("basic-paxos", Bounds(ballots=1, commands=1), properties=["the-fast-path-is-taken"])
+    assert report.missing == ["the fast path is taken"]
+
+
+def test_epaxos_takes_both_paths() -> None:
+    names = ["the fast path is taken", "the slow path is taken"]
+    report = explore("epaxos", Bounds(ballots=1, timeouts=0), properties=names)
+    assert report.reached == names
+
+
+@pytest.mark.parametrize(
+    ("bounds", "extent"), [({"depth": 5}, "depth bound"), ({"states": 1000}, "state bound"), ({}, "closed")]
+)
+def test_a_search_that_does_not_close_says_so(bounds: dict[str, Any], extent: str) -> None:
+    report = explore("basic-paxos", Bounds(ballots=1, **bounds))
+    assert report.extent == extent
+    assert (report.frontier > 0) == (extent != "closed")
+
+
+def test_random_walks_judge_the_same_properties() -> None:
+    report = explore(mutant("DecidesOnOneVote"), Bounds(), walks=(500, 60, 1))
+    assert report.trace is not None and report.trace.violation is not None
+    assert report.trace.violation.property == "agreement"
+    assert report.trace.length < 60, "steps that are not needed are left out"
+    assert explore("basic-paxos", Bounds(crashes=1), walks=(50, 60, 1)).trace is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("ballots", 0), ("proposers", 4), ("crashes", -1), ("depth", 0), ("reads", 3), ("lost", ("Nonsense",)),
+     ("first_leader", 3), ("rounds", 0), ("states", 0)],
+)  # fmt: skip
+def test_a_bound_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=field.replace("_", "-")):
+        explore("basic-paxos", Bounds(**{field: value}))
+
+
+def test_an_unknown_property_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no-such"):
+        explore("basic-paxos", Bounds(), properties=["no-such"])
+    assert {p.mood for p in PROPERTIES.values()} == {"always", "reachable"}
+
+
+# --- traces -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found() -> Report:
+    return explore(mutant("AcceptsWhenOutbid"), Bounds())
+
+
+def run_again(trace: Trace) -> Any:
+    protocol = find_protocol(trace.protocol)
+    return replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
+
+
+def test_a_trace_is_a_file_that_runs_again(found: Report, tmp_path: Path) -> None:
+    assert found.trace is not None
+    write_trace(tmp_path / "trace.json", found.trace)
+    read = read_trace(tmp_path / "trace.json")
+    assert read == found.trace
+    execution = run_again(read)
+    assert execution.violation == found.trace.violation
+    assert tuple(execution.steps) == found.trace.steps
+
+
+def test_a_trace_does_not_fit_another_protocol(found: Report) -> None:
+    assert found.trace is not None
+    with pytest.raises(ConfigError, match=r"step \d+ does not fit raft"):
+        run_again(msgspec.structs.replace(found.trace, protocol="raft"))
+    with pytest.raises(ConfigError, match="does not fit basic-paxos"):
+        run_again(msgspec.structs.replace(found.trace, protocol="basic-paxos"))
+
+
+def without(trace: Trace, number: int) -> Trace:
+    """``trace`` without one step, the others counted anew."""
+    kept = [step for step in trace.steps if step.number != number]
+    steps = tuple(msgspec.structs.replace(step, number=place) for place, step in enumerate(kept, 1))
+    return msgspec.structs.replace(trace, steps=steps)
+
+
+def test_a_trace_with_a_step_left_out_is_refused(found: Report, tmp_path: Path) -> None:
+    assert found.trace is not None
+    request = next(step.number for step in found.trace.steps if step.kind == "request")
+    write_trace(tmp_path / "trace.json", without(found.trace, request))
+    with pytest.raises(ConfigError):
+        run_again(read_trace(tmp_path / "trace.json"))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"protocol": 3}'])
+def test_a_file_that_is_no_trace_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "trace.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"trace\.json: not a trace"):
+        read_trace(tmp_path / "trace.json")
+
+
+def run_command(arguments: list[str]) -> None:
+    command_line.command.main(arguments, standalone_mode=False)
+
+
+def test_the_command_writes_a_trace_and_replays_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "found.json"
+    with pytest.raises(PropertyViolated, match="agreement"):
+        run_command([mutant("SkipsPhase1"), "--trace", str(file)])
+    assert "a shortest execution, 6 steps" in capsys.readouterr().out
+    with pytest.raises(PropertyViolated, match="agreement"):
+        run_command(["--replay", str(file)])
+    assert "each as recorded" in capsys.readouterr().out
+
+
+def test_the_command_fails_where_nothing_was_reached() -> None:
+    with pytest.raises(PropertyViolated, match="never happened"):
+        run_command(["basic-paxos", "--ballots", "1", "--commands", "1", "--property", "leader-changed"])
