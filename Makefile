@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -54,6 +54,10 @@ reference: $(STAMP)
 	rm -rf results/reference
 	$(BIN)/consensus-bench compare --out results/reference
 	$(BIN)/python results/notebook.py
+
+# Raft's published elections beside the simulated ones.
+elections: $(STAMP)
+	$(BIN)/python results/elections/make.py
 
 # Pin every dependency with hashes and without host names.
 lock:
