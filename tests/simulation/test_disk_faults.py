@@ -83,15 +83,15 @@ def test_lying_disks_lose_what_was_acknowledged_and_the_verifier_sees_it(protoco
     honest.run()
     assert (honest.operations.column("answered_ns") > 0).all()
     lying = loaded(protocol, ["lying-fsync:all@2+4", crash], workload=Workload(clients=2, conflict=100.0, swaps=1.0))
-    with pytest.raises(PropertyViolated, match="agreement|order|validity|exactly once"):
+    with pytest.raises(PropertyViolated, match=r"agreement|order|validity|exactly once"):
         lying.run()
         lying.verifier.finish()
     assert lying.env.now > 5 * SECOND_NS
 
 
 def test_a_torn_crash_comes_in_the_middle_of_an_fsync() -> None:
-    """Nothing is under way at 95 ms; the next record is written at 100 ms, and its fsync takes 8 ms. Whether it survives
-    is drawn; nobody ever knew that it had."""
+    """Nothing is under way at 99 ms; the next record is written at 100 ms, and its fsync takes 8 ms. Whether it
+    survives is drawn; nobody ever knew that it had."""
     outcomes = set()
     for seed in range(12):
         world = toys(Writing, ["torn-crash:p1@99 ms+200 ms"], until_ms=400, profile=fsync(8), seed=seed)

@@ -77,7 +77,7 @@ def _fault(given: Any, strict: bool) -> Fault:
 
 def _near(word: str, known: Iterable[str]) -> str:
     names = list(known)
-    matches = difflib.get_close_matches(word, names, n=1)
+    matches = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     return f"; did you mean '{matches[0]}'?" if matches else f": choose from {', '.join(names)}"
 
 

@@ -23,8 +23,10 @@ def parse_ns(text: str, name: str = "time") -> int:
 
 def time_text(time_ns: int) -> str:
     """The shortest exact way to write it."""
+    if not time_ns:
+        return "0 s"
     for unit in ("s", "ms", "us"):
         number = Decimal(time_ns) / _UNITS[unit]
         if number == number.quantize(Decimal("0.001")) and (abs(number) >= 1 or unit == "us"):
             return f"{number.normalize():f} {unit}"
-    return "0 s" if time_ns == 0 else f"{time_ns} ns"
+    return f"{time_ns} ns"

@@ -35,6 +35,7 @@ RESTARTED: Final = "replica restarted"
 HAPPENINGS: Final = (ELECTED, CRASHED, RESTARTED)
 """What ``when`` may wait for, beside "KIND begins" and "KIND ends"."""
 _FOREVER_NS: Final = 1 << 62
+_SHORTEST_NS: Final = 1_000_000
 
 
 def check_faults(faults: Sequence[Fault], sites: Sequence[str], client_sites: Sequence[str], duration_s: float) -> None:
@@ -81,8 +82,8 @@ def _check_trigger(fault: Fault, duration_s: float) -> None:
     if fault.every:
         if fault.when:
             raise ConfigError("every: goes with at, not with when (times says how often that counts)")
-        if not 0 < fault.time_ns("every") < end_ns:
-            raise ConfigError(f"every = {fault.every}: must be above 0 and below {duration_s:g} s")
+        if not _SHORTEST_NS <= fault.time_ns("every") < end_ns:
+            raise ConfigError(f"every = {fault.every}: must lie between 1 ms and {duration_s:g} s")
         if fault.time_ns("duration") >= fault.time_ns("every"):
             raise ConfigError(f"duration = {fault.duration}: must be over before the next one, every {fault.every}")
         if not fault.duration and not isinstance(fault, DiskFault):
@@ -116,8 +117,8 @@ def _check_numbers(fault: Fault) -> None:
         raise ConfigError("offset = 0: changes nothing")
     if isinstance(fault, ClockDrift) and not 0 < abs(fault.ppm) <= 500_000:
         raise ConfigError(f"ppm = {fault.ppm:g}: must lie between -500000 and 500000, and not be 0")
-    if isinstance(fault, Flapping) and fault.time_ns("period") < 1000:
-        raise ConfigError(f"period = {fault.period}: must be above 0")
+    if isinstance(fault, Flapping) and fault.time_ns("period") < _SHORTEST_NS:
+        raise ConfigError(f"period = {fault.period}: must be at least 1 ms")
     if isinstance(fault, CorruptRecord) and not 1 <= fault.records <= 1_000_000:
         raise ConfigError(f"records = {fault.records}: must lie between 1 and 1000000")
     if isinstance(fault, Crash) and fault.disk == "lose" and not fault.duration:
