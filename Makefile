@@ -24,6 +24,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.exploration
 
 # Install the locked versions, then the project itself (editable). hatchling is in the lock: no build isolation needed.
 $(STAMP): pyproject.toml requirements.lock.txt

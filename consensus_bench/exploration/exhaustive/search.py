@@ -182,7 +182,7 @@ class Search:
                 self._work_out_level()
                 if result.violation is not None:
                     break
-                new = self._expand(self.levels[-1])
+                new = self.expand(self.levels[-1])
                 if not len(new):
                     break
                 if len(self.visited) >= self.bounds.states or result.depth == self.bounds.depth:
@@ -238,7 +238,7 @@ class Search:
         for table in self.tables:
             table.convert(wider)
 
-    def _expand(self, frontier: States) -> States:
+    def expand(self, frontier: States) -> States:
         """The successors of all states of ``frontier`` that were not visited yet, ascending."""
         new = []
         for chunk in chunks(frontier):
