@@ -57,8 +57,8 @@ class Raft(RaftElection):
 
     __slots__ = (
         "ahead", "batch_ns", "chunk", "commit_index", "floor", "heard", "heartbeat_ns", "horizon", "in_step",
-        "last_at_heartbeat", "last_at_retry", "match_at_retry", "match_index", "next_index", "pending", "probing",
-        "queue", "retry_ns", "sessions",
+        "last_at_retry", "match_at_retry", "match_index", "next_index", "pending", "probing", "queue", "retry_ns",
+        "sessions",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "chunk", "heartbeat_ns", "retry_ns")
     name = "raft"
@@ -97,7 +97,7 @@ class Raft(RaftElection):
         """How many match indexes are above ``floor``: only when they are a majority, a median has to be found."""
         self.heard = 0
         """Who has answered since the last "quorum" timer, as a bit mask."""
-        self.last_at_heartbeat = self.last_at_retry = 0
+        self.last_at_retry = 0
         self.match_at_retry = self.match_index[:]
 
     # --- starting -----------------------------------------------------------------------------------------------------
@@ -199,9 +199,10 @@ class Raft(RaftElection):
         self.floor = self._first_countable() - 1
         next_index = log.last_index + 1
         self.next_index = dict.fromkeys(self.others, next_index)
+        self.probing = set(self.others)
         self.queue = [*self._first_commands(), *[command for command in waiting if self._is_new(ctx, command)]]
         self._append_queue(ctx)
-        self.last_at_heartbeat = self.last_at_retry = log.last_index
+        self.last_at_retry = log.last_index
         for follower in self.others:
             self._probe(ctx, follower, next_index)
 
@@ -385,7 +386,7 @@ class Raft(RaftElection):
         rejected, match = message.previous_index, self.match_index[source]
         if rejected <= match or (source in self.probing and rejected != self.next_index[source] - 1):
             return  # an answer to something older than what we know or have asked since
-        agreeing = min(self.log.last_of_term(message.hint_index, message.hint_term), rejected - 1)
+        agreeing = self.log.last_of_term(message.hint_index, message.hint_term)
         self._probe(ctx, source, max(agreeing, match) + 1)
 
     def _probe(self, ctx: Context, follower: int, next_index: int) -> None:
@@ -442,13 +443,11 @@ class Raft(RaftElection):
             self._append_queue(ctx)
 
     def _send_heartbeats(self, ctx: Context) -> None:
-        """To all who were not just sent entries. What a follower has acknowledged is what it must agree with, so that a
-        heartbeat is never the one to be refused, and tells of all that can be committed there."""
-        last = self.log.last_index
+        """At every tick, also to those who were just sent entries: to leave one out would make a silence of nearly two
+        heartbeats, which may be more than an election time-out. What a follower has acknowledged is what it must agree
+        with, so that a heartbeat is never the one to be refused, and tells of all that can be committed there."""
         for follower in self.others:
-            if last == self.last_at_heartbeat or follower in self.next_index:
-                self._send_entries(ctx, follower, self.match_index[follower] + 1, 0)
-        self.last_at_heartbeat = last
+            self._send_entries(ctx, follower, self.match_index[follower] + 1, 0)
 
     def _retry(self, ctx: Context) -> None:
         """To whom nothing new was acknowledged since the last time, though there was something to acknowledge."""

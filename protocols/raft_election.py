@@ -56,6 +56,7 @@ class RaftElection(Replica):
     def _time_out(self, ctx: Context) -> None:
         """No leader was heard of, or no election won, for an election time-out."""
         self.leader = None
+        ctx.note("suspected")
         if self.options.pre_vote:
             self._ask_pre_votes(ctx)
         else:

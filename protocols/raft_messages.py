@@ -24,7 +24,8 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     window: int = 10_000
     """Entries sent to a follower and not yet acknowledged, at most (thesis section 10.2.2: pipelining)."""
     queue_limit: int = 100_000
-    """Requests that a replica keeps while no leader is known; it drops more, and clients retry."""
+    """Requests that a replica keeps while no leader is known, and as many that it has passed on and not executed; it
+    drops more, and clients retry."""
 
     def validate(self, size: int) -> None:
         """Raise ``ConfigError`` unless these settings can work with ``size`` replicas."""

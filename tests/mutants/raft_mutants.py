@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 from consensus_bench.contract import Command, Context
 from protocols.raft import Raft
 from protocols.raft_log import LogEntry
-from protocols.raft_messages import Appended, PreVote, RequestVote, Vote
+from protocols.raft_messages import Appended, Conflict, PreVote, RequestVote, Vote
 from protocols.sessions import Sessions
 
 SCHEDULED: Final = "tests/protocols/test_raft.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
@@ -81,6 +81,58 @@ class SolicitsEarly(Mutant):
     def _solicit(self, ctx: Context, request: RequestVote) -> None:
         ctx.broadcast_unsynced(self.others, request)
         ctx.send_unsynced(self.me, Vote(self.current_term, True))
+
+
+class _Impatient:
+    """A context that lets everything leave at once."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self.send = ctx.send_unsynced
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ctx, name)
+
+
+class VotesEarly(Mutant):
+    """A vote for another is on disk before the candidate hears of it (Figure 2)."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_request_vote(self, ctx: Context, source: int, message: RequestVote) -> None:
+        super().on_request_vote(_Impatient(ctx), source, message)  # type: ignore[arg-type]
+
+
+class CountsOldVotes(Mutant):
+    """A candidate counts the votes for its current term only (section 5.2)."""
+
+    __slots__ = ()
+
+    def on_vote(self, ctx: Context, source: int, message: Vote) -> None:
+        super().on_vote(ctx, source, Vote(max(message.term, self.current_term), message.granted))
+
+
+class CountsOldAcknowledgements(Mutant):
+    """A leader counts the acknowledgements of its own term only: an earlier leader's entries may be others."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_appended(self, ctx: Context, source: int, message: Appended) -> None:
+        known = min(message.match_index, self.log.last_index)
+        super().on_appended(ctx, source, Appended(self.current_term, known))
+
+
+class TakesRefusalsForAgreement(Mutant):
+    """Only AppendEntries that is accepted says what a follower holds (Figure 2), not the hint of a refusal."""
+
+    __slots__ = ()
+
+    def on_conflict(self, ctx: Context, source: int, message: Conflict) -> None:
+        super().on_conflict(ctx, source, message)
+        if message.term == self.current_term:
+            self.on_appended(ctx, source, Appended(message.term, min(message.hint_index, self.log.last_index)))
 
 
 class ObeysOldLeaders(Mutant):
@@ -215,6 +267,17 @@ class PreVoteBeginsATerm(Mutant):
         super()._ask_pre_votes(ctx)
 
 
+class IgnoresTheVoteLease(Mutant):
+    """Who hears a leader grants neither pre-votes nor votes (thesis sections 9.6, 4.2.3)."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {}
+    killed_by = SCHEDULED
+
+    def _in_lease(self, ctx: Context) -> bool:
+        return False
+
+
 class LeadsWithoutAMajority(Mutant):
     """A leader whom no majority answers steps down (thesis section 6.2)."""
 
@@ -228,9 +291,10 @@ class LeadsWithoutAMajority(Mutant):
 
 
 MUTANTS: tuple[type[Mutant], ...] = (
-    VotesForAnyLog, ComparesLengthsOnly, VotesTwice, VotedForNotDurable, TermNotDurable, SolicitsEarly, ObeysOldLeaders,
-    CountsOlderTerms, SkipsTheConsistencyCheck, TruncatesAlways, KeepsConflicts, CommitsBeyondNew,
-    AcknowledgesItsWholeLog, AcknowledgesEarly, CountsItselfEarly, ForgetsNothing, ExecutesRetries, BeginsWithoutNoop,
-    PreVoteBeginsATerm, LeadsWithoutAMajority,
+    VotesForAnyLog, ComparesLengthsOnly, VotesTwice, VotedForNotDurable, TermNotDurable, SolicitsEarly, VotesEarly,
+    CountsOldVotes, CountsOldAcknowledgements, TakesRefusalsForAgreement, ObeysOldLeaders, CountsOlderTerms,
+    SkipsTheConsistencyCheck, TruncatesAlways, KeepsConflicts, CommitsBeyondNew, AcknowledgesItsWholeLog,
+    AcknowledgesEarly, CountsItselfEarly, ForgetsNothing, ExecutesRetries, BeginsWithoutNoop, PreVoteBeginsATerm,
+    IgnoresTheVoteLease, LeadsWithoutAMajority,
 )  # fmt: skip
 """All of the above."""

@@ -10,7 +10,7 @@ from paxos_network import Network, put
 from consensus_bench.contract import Command, PropertyViolated, Replica
 from protocols.raft import Raft
 from protocols.raft_log import LogEntry
-from protocols.raft_messages import AppendEntries
+from protocols.raft_messages import Appended, AppendEntries
 
 MS = 1_000_000
 PLAIN: dict[str, Any] = {"pre_vote": False, "check_quorum": False}
@@ -123,6 +123,50 @@ def vote_for_oneself_forgotten(protocol: type[Raft]) -> None:
     network.elect(1, among=(0, 1))
 
 
+def vote_for_another_forgotten(protocol: type[Raft]) -> None:
+    """Server 1 votes for 0 before that is on disk, forgets it, and votes for 2 in the same term."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    network.frozen.add(1)
+    network.elect(0, among=(0, 1), keep=AppendEntries)
+    network.exchange(among=())
+    network.crash(1)
+    network.elect(2, among=(1, 2))
+    network.ask(2, B)
+    network.exchange(among=(1, 2))
+    network.ask(0, A)
+    for me in network.leaders():
+        network.fire(me, "retry")
+        network.fire(me, "retry")
+    network.exchange(among=(0, 1))
+
+
+def acknowledged_in_another_term(protocol: type[Raft]) -> None:
+    """Server 1 acknowledges four entries of term 1, all but the first of which 2 replaces in term 2. In term 3, which 0
+    leads again, its acknowledgement arrives: of the four entries that 0 has now, 1 has two."""
+    network = RaftNetwork(protocol, 5, **PLAIN)
+    network.elect(0)
+    network.ask(0, A, B, C)
+    for _ in range(3):
+        network.deliver(0, 1, AppendEntries)
+    late = [packet for packet in network.under_way(Appended) if packet[0] == 1][-1]
+    assert late[2] == Appended(1, 4)
+    network.crash(0)
+    network.exchange(among=())
+    network.elect(2, among=(2, 3, 4))
+    for _ in range(2):
+        network.fire(2, "retry")
+    network.exchange()
+    assert [network.terms(me) for me in range(5)] == [[1, 2]] * 5
+    network.elect(0, keep=AppendEntries)
+    network.ask(0, A)
+    network.exchange(among=(0, 2))
+    network.world.in_flight.append(late)
+    network.exchange(among=(0, 1))
+    network.elect(3, among=(1, 3, 4))
+    network.ask(3, B)
+    network.exchange(among=(1, 3, 4))
+
+
 def own_copy_forgotten(protocol: type[Raft]) -> None:
     """Server 0 counts its own copy of A before it is on disk, and 1 learns that A is committed. Then 0 restarts without
     it and helps 2, which never had it, to a majority."""
@@ -164,6 +208,21 @@ def returns_from_isolation(protocol: type[Raft]) -> None:
     network.exchange()
     if network.leaders() != [0] or network.replica(0).current_term != 1:
         raise PropertyViolated("a healthy leader stays", f"leaders {network.leaders()}")
+
+
+def link_to_the_leader_cut(protocol: type[Raft]) -> None:
+    """Server 2 cannot reach the leader 0, and 1 reaches both (Cloudflare's outage of November 2020): 0 stays."""
+    network = RaftNetwork(protocol, 3)
+    network.elect(0)
+    for _ in range(3):
+        network.now_ns += 1000 * MS
+        network.fire(0, "heartbeat")
+        network.exchange(among=(0, 1))
+        network.fire(0, "quorum")
+        network.fire(2, "election")
+        network.exchange(among=(1, 2))
+        if network.leaders() != [0]:
+            raise PropertyViolated("a healthy leader stays", f"leaders {network.leaders()}")
 
 
 def leader_with_one_follower(protocol: type[Raft]) -> None:

@@ -18,14 +18,17 @@ from raft_network import (
     C,
     D,
     RaftNetwork,
+    acknowledged_in_another_term,
     disk,
     entries,
     figure_8,
     leader_with_one_follower,
+    link_to_the_leader_cut,
     longest_log_loses,
     own_copy_forgotten,
     returns_from_isolation,
     violated,
+    vote_for_another_forgotten,
     vote_for_oneself_forgotten,
     vote_given_twice,
 )
@@ -35,9 +38,11 @@ from consensus_bench.contract.context import (
     ANSWER,
     BROADCAST,
     BROADCAST_UNSYNCED,
+    CANCEL_TIMER,
     COMMIT,
     EXECUTE,
     FORGET,
+    NOTE,
     PERSIST,
     SEND,
     SEND_UNSYNCED,
@@ -119,10 +124,13 @@ SCHEDULES: list[tuple[type[Raft], Callable[[type[Raft]], None]]] = [
     (mutants.VotedForNotDurable, vote_given_twice),
     (mutants.VotesTwice, vote_given_twice),
     (mutants.SolicitsEarly, vote_for_oneself_forgotten),
+    (mutants.VotesEarly, vote_for_another_forgotten),
+    (mutants.CountsOldAcknowledgements, acknowledged_in_another_term),
     (mutants.CountsItselfEarly, own_copy_forgotten),
     (mutants.ComparesLengthsOnly, longest_log_loses),
     (mutants.VotesForAnyLog, longest_log_loses),
     (mutants.PreVoteBeginsATerm, returns_from_isolation),
+    (mutants.IgnoresTheVoteLease, link_to_the_leader_cut),
     (mutants.LeadsWithoutAMajority, leader_with_one_follower),
 ]
 """What random schedules hardly find, each with the schedule that breaks it."""
@@ -173,6 +181,7 @@ def test_raft_5_2_a_candidate_begins_a_term_votes_for_itself_and_asks_all_once_t
     raft = server([1, 1, 2], **PLAIN)
     effects = step(raft, Timer("election"))
     assert effects == [
+        (NOTE, "suspected", None),
         (PERSIST, "vote", (3, 0)),
         (SET_TIMER, "election", (1000 * MS, 2000 * MS)),
         (BROADCAST, (1, 2), RequestVote(3, 3, 2)),
@@ -208,6 +217,9 @@ def test_raft_5_2_votes_from_a_majority_make_a_leader(size: int, needed: int) ->
         step(raft, Deliver(source, Vote(1, True)))
         step(raft, Deliver(source, Vote(1, True)))  # twice the same vote is one vote
     assert raft.role == "leader"
+    for source in range(size):
+        step(raft, Deliver(source, Vote(1, True)))
+    assert terms_of(raft) == [1], "one no-op: votes make a leader once"
 
 
 def test_raft_5_2_votes_refused_or_of_another_term_do_not_count() -> None:
@@ -255,9 +267,20 @@ def test_raft_figure_2_what_resets_the_election_timer_and_what_does_not() -> Non
     assert not election_timer_was_set(effects), "a candidate that steps down keeps its timer"
 
 
+def test_raft_5_2_a_leader_has_no_election_timer() -> None:
+    raft = server([], **PLAIN)
+    step(raft, Timer("election"))
+    step(raft, Deliver(0, Vote(1, True)))
+    effects = step(raft, Deliver(1, Vote(1, True)))
+    assert of(CANCEL_TIMER, effects) == ["election"]
+    assert of(SET_TIMER, effects) == ["heartbeat", "retry"]
+
+
 def test_raft_5_2_a_leader_that_steps_down_gets_an_election_timer() -> None:
     raft = steady_leader()
-    assert election_timer_was_set(step(raft, Deliver(1, RequestVote(5, 9, 4))))
+    effects = step(raft, Deliver(1, RequestVote(5, 9, 4)))
+    assert election_timer_was_set(effects)
+    assert of(CANCEL_TIMER, effects) == ["heartbeat", "retry", "quorum", "batch"]
     raft.check()
 
 
@@ -465,6 +488,25 @@ def test_an_old_conflict_or_acknowledgement_changes_nothing() -> None:
         assert raft.key() == before
 
 
+def test_an_unanswered_probe_is_sent_again_as_it_was() -> None:
+    """A retry does not lose what the refusals have shown."""
+    raft = leader([1, 1, 1, 1], term=1)
+    step(raft, Deliver(1, Conflict(2, 4, 2, 1)))
+    step(raft, Timer("retry"))
+    effects = step(raft, Timer("retry"))
+    assert [(to, m.previous_index) for tag, to, m in effects if tag == SEND_UNSYNCED] == [(1, 2), (2, 4)]
+
+
+def test_a_conflict_that_an_acknowledgement_has_overtaken_leads_no_further_back_than_that() -> None:
+    raft = steady_leader()
+    for command in (A, B, C):
+        step(raft, Request(command))
+    step(raft, Deliver(1, Appended(1, 3)))
+    (_, probe), *_ = sent(step(raft, Deliver(1, Conflict(1, 4, 1, 1))), AppendEntries)
+    assert (probe.previous_index, len(probe.entries)) == (3, 1)
+    raft.check()
+
+
 def test_while_probing_only_the_answer_to_the_last_probe_counts() -> None:
     """Of three messages to a follower that lacks something, each is rejected: it is probed once."""
     raft = steady_leader()
@@ -545,6 +587,8 @@ def test_a_follower_passes_a_request_to_the_leader_at_once() -> None:
     raft = server([1])
     step(raft, Deliver(2, append(1, [1])))
     assert step(raft, Request(A)) == [(SEND_UNSYNCED, 2, Forward(A))]
+    step(raft, Timer("election"))
+    assert step(raft, Request(B)) == [], "the leader is silent: it waits for the next"
 
 
 def test_requests_during_an_election_wait_and_are_not_lost() -> None:
@@ -562,8 +606,11 @@ def test_the_requests_of_a_new_leader_travel_with_its_no_op() -> None:
     network = RaftNetwork(size=3, **PLAIN)
     network.ask(0, A, B, A)
     network.elect(0, keep=AppendEntries)
-    (_, _, first), *_ = network.under_way(AppendEntries)
-    assert [entry.command for entry in first.entries] == [NOOP, A, B]
+    sent_first = network.under_way(AppendEntries)
+    assert [(to, [entry.command for entry in m.entries]) for _, to, m in sent_first] == [
+        (1, [NOOP, A, B]),
+        (2, [NOOP, A, B]),
+    ], "once to each"
 
 
 def test_a_queue_is_bounded() -> None:
@@ -571,6 +618,29 @@ def test_a_queue_is_bounded() -> None:
     for command in (A, B, C, D):
         step(raft, Request(command))
     assert raft.queue == [A, B]
+    step(raft, Deliver(1, append(0, [1])))
+    for command in (A, B, C, D):
+        assert sent(step(raft, Request(command)), Forward)
+    assert list(raft.pending.values()) == [A, B], "nor does it keep more of what it has passed on"
+
+
+@pytest.mark.parametrize("next_leader", [1, 2])
+def test_what_a_dead_leader_was_asked_is_asked_of_the_next_and_done_once(next_leader: int) -> None:
+    """Server 1 has passed A and B on: the dead leader had committed A and told nobody, and had not seen B."""
+    network = RaftNetwork(size=3)
+    network.elect(0)
+    network.ask(1, A)
+    network.exchange(keep=Appended)
+    network.exchange(among=())
+    network.ask(1, B)
+    network.exchange(among=())
+    network.crash(0)
+    network.elect(next_leader)
+    assert set(network.answers) == {(next_leader, A), (next_leader, B)}
+    network.fire(next_leader, "heartbeat")
+    network.exchange()
+    assert [network.terms(me) for me in range(3)] == [[1, 1, 2, 2]] * 3
+    assert not network.replica(1).pending and not network.replica(next_leader).pending
 
 
 def test_a_retry_of_what_is_in_the_log_is_not_appended_again() -> None:
@@ -579,6 +649,8 @@ def test_a_retry_of_what_is_in_the_log_is_not_appended_again() -> None:
     assert step(raft, Request(A)) == []
     assert step(raft, Deliver(1, Forward(A))) == []
     assert raft.log.last_index == 2
+    elected = leader([1, 1], term=1)
+    assert step(elected, Request(entries([1, 1])[1].command)) == [], "nor of what an earlier leader has appended"
 
 
 def test_a_retry_of_what_was_executed_is_answered_again_by_anybody() -> None:
@@ -677,6 +749,24 @@ def test_thesis_9_6_a_majority_of_pre_votes_begins_the_election() -> None:
     assert (raft.role, raft.current_term) == ("candidate", 4)
 
 
+def test_thesis_9_6_pre_votes_that_come_late_begin_nothing() -> None:
+    """The leader was only slow: whoever hears it again has no use for the pre-votes that are still under way."""
+    raft = server([1], size=5)
+    step(raft, Timer("election"))
+    step(raft, Deliver(1, PreVoteReply(2, True)))
+    step(raft, Deliver(4, append(1, [1])))
+    for source in (1, 2, 3):
+        step(raft, Deliver(source, PreVoteReply(2, True)))
+    assert (raft.role, raft.leader, raft.current_term) == ("follower", 4, 1)
+
+
+@pytest.mark.parametrize("term", [4, 5])
+def test_thesis_9_6_no_pre_vote_for_a_term_that_has_begun_here(term: int) -> None:
+    """The refusal tells of the newer term; a pre-vote for it would only begin an election that cannot be won."""
+    raft = server([1], term=5)
+    assert step(raft, Deliver(1, PreVote(term, 9, 1))) == [(SEND_UNSYNCED, 1, PreVoteReply(5, False))]
+
+
 @pytest.mark.parametrize(("silent_ms", "granted"), [(0, False), (999, False), (1000, True)])
 def test_thesis_9_6_no_pre_vote_while_a_leader_is_heard(silent_ms: int, granted: bool) -> None:
     raft = server([1])
@@ -725,6 +815,16 @@ def test_thesis_6_2_a_leader_that_no_majority_answers_steps_down() -> None:
     raft.check()
 
 
+def test_who_has_stepped_down_counts_nothing_more_in_its_term() -> None:
+    """All the less an entry of an earlier term (section 5.4.2), as it no longer knows where its own begin."""
+    raft = leader([1, 1], term=1, check_quorum=True)
+    step(raft, Timer("quorum"))
+    assert (raft.role, raft.current_term) == ("follower", 2)
+    for source in (0, 1, 2):
+        assert step(raft, Deliver(source, Appended(2, 2))) == []
+        assert step(raft, Deliver(source, Conflict(2, 2, 1, 1))) == []
+
+
 def test_check_quorum_lets_a_candidate_of_a_higher_term_come_back() -> None:
     """Server 2 began terms of its own while it was cut off (no pre-votes). The others ignore its RequestVote in their
     leader's lease, and it refuses the leader: whose answer, a newer term, must reach the leader and end that."""
@@ -746,12 +846,12 @@ def test_check_quorum_lets_a_candidate_of_a_higher_term_come_back() -> None:
 # --- heartbeats, batches, windows -------------------------------------------------------------------------------------
 
 
-def test_a_silent_leader_sends_heartbeats_that_carry_the_commit_index() -> None:
+def test_a_leader_sends_heartbeats_that_carry_the_commit_index() -> None:
+    """At every tick, also just after entries: otherwise a leader with a request after each tick is silent for two."""
     raft = steady_leader()
-    step(raft, Timer("heartbeat"))
     assert [m for _, m in sent(step(raft, Timer("heartbeat")), AppendEntries)] == [AppendEntries(1, 1, 1, (), 1)] * 2
     step(raft, Request(A))
-    assert not sent(step(raft, Timer("heartbeat")), AppendEntries), "it was not silent"
+    assert [m for _, m in sent(step(raft, Timer("heartbeat")), AppendEntries)] == [AppendEntries(1, 1, 1, (), 1)] * 2
     step(raft, Deliver(1, Appended(1, 2)))
     step(raft, Deliver(0, Appended(1, 2)))
     effects = step(raft, Timer("heartbeat"))
@@ -810,6 +910,7 @@ def test_a_batch_leaves_when_it_is_full_or_its_time_is_over() -> None:
     assert step(raft, Request(B)) == []
     assert step(raft, Request(B)) == []
     effects = step(raft, Request(C))
+    assert of(CANCEL_TIMER, effects) == ["batch"]
     assert [entry.command for entry in sent(effects, AppendEntries)[0][1].entries] == [A, B, C]
     assert sent(effects, Appended) == [(SEND, Appended(1, 4))]
     step(raft, Request(D))
