@@ -82,7 +82,11 @@ def keep(run: Run, parts: Parts[Result], stop: Callable[[], bool]) -> None:
 
 def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result, Table]:
     """Do ``run``; its result and all its operations. ``stop`` is asked now and then; if true, ``Stopped`` is raised."""
-    world = World(run.settings)
+    return judged(run.key, World(run.settings), stop)
+
+
+def judged(key: str, world: World, stop: Callable[[], bool]) -> tuple[Result, Table]:
+    """The same for a world that has not run yet."""
 
     def progress(_done: float) -> None:
         if stop():
@@ -92,22 +96,22 @@ def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result,
         world.run(progress)
     except PropertyViolated as violation:
         failed = [Check(violation.name, "violated", len(world.operations), violation.detail)]
-        return Result(run.key, failed, None), _sorted(world)
+        return Result(key, failed, None), _sorted(world)
     except Exception as error:  # whatever a protocol raises: the other runs go on, and this one is reported
         if isinstance(error, Stopped):
             raise
         failed = [Check(NO_ERROR, "violated", len(world.operations), f"{type(error).__name__}: {error}")]
-        return Result(run.key, failed, None, traceback.format_exc()), _sorted(world)
+        return Result(key, failed, None, traceback.format_exc()), _sorted(world)
     table = _sorted(world)
     checks = [
         *world.verifier.finish(),
         _asked(world.verifier.chosen(), table),
         _linearizable(table),
-        _answered(table, run.settings),
+        _answered(table, world.settings),
     ]
     if any(check.verdict == "violated" for check in checks):
-        return Result(run.key, checks, None), table
-    return Result(run.key, checks, _numbers(world, table)), table
+        return Result(key, checks, None), table
+    return Result(key, checks, _numbers(world, table)), table
 
 
 def _sorted(world: World) -> Table:

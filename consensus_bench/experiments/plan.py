@@ -8,8 +8,9 @@ import msgspec
 
 from consensus_bench.contract.values import FRAME_BYTES
 from consensus_bench.experiments.scenario import AUTO_CONFLICTS
-from consensus_bench.experiments.setup import Setup
+from consensus_bench.experiments.setup import Contestant, Setup
 from consensus_bench.simulation.profiles import Profile
+from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import Settings
 
 Purpose: TypeAlias = Literal["main", "load", "conflict"]
@@ -88,6 +89,25 @@ def plan(setup: Setup) -> list[Run]:
     ]
 
 
+def run_settings(
+    setup: Setup, contestant: Contestant, seed: int, workload: Workload, duration_s: float, warmup_s: float
+) -> Settings:
+    """A run of the scenario without its faults."""
+    return Settings(
+        protocol=contestant.spec,
+        geography=setup.geography,
+        workload=workload,
+        profile=setup.profile,
+        seed=seed,
+        options=contestant.options,
+        jitter=setup.jitter,
+        first_leader=setup.first_leader,
+        duration_s=duration_s,
+        warmup_s=warmup_s,
+        client_timeout_ms=setup.scenario.client_timeout_ms,
+    )
+
+
 def _run(setup: Setup, purpose: Purpose, who: int, seed: int, level: float | None) -> Run:
     s, contestant = setup.scenario, setup.contestants[who]
     workload, duration, warmup = s.workload, s.duration, s.warmup
@@ -99,21 +119,9 @@ def _run(setup: Setup, purpose: Purpose, who: int, seed: int, level: float | Non
         assert level is not None
         workload = msgspec.structs.replace(workload, conflict=level, rate=0.0)
         duration, warmup = s.conflict_duration, s.sweep_warmup
-    settings = Settings(
-        protocol=contestant.spec,
-        geography=setup.geography,
-        workload=workload,
-        profile=setup.profile,
-        seed=seed,
-        options=contestant.options,
-        jitter=setup.jitter,
-        first_leader=setup.first_leader,
-        duration_s=duration,
-        warmup_s=warmup,
-        client_timeout_ms=s.client_timeout_ms,
-        faults=s.faults if purpose == "main" else (),
-        nemesis=s.nemesis if purpose == "main" else None,
-    )
+    settings = run_settings(setup, contestant, seed, workload, duration, warmup)
+    if purpose == "main":
+        settings = msgspec.structs.replace(settings, faults=s.faults, nemesis=s.nemesis)
     rate = workload.rate or len(setup.client_sites) * workload.clients / TYPICAL_LATENCY_S
     name = "" if level is None else f"-{level:g}"
     key = f"{purpose}{name}-{contestant.label}-seed{seed}"

@@ -166,7 +166,8 @@ def make_scenario_of(kind: type[S], data: Mapping[str, Any], where: str = "") ->
     try:
         _refuse_unknown(values, kind)
         values["workload"] = _workload(values.get("workload", {}))
-        values["faults"] = parse_faults(values.get("faults", ()))
+        if "faults" in values:
+            values["faults"] = parse_faults(values["faults"])
         values["nemesis"] = parse_nemesis(values.get("nemesis"))
         _refuse_no_tables(values.get("options", {}))
         values.update(_seeds(values.pop("seeds", None), values.pop("seed", None)))

@@ -40,8 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Clients issue operations for ``duration_s`` simulated seconds; the run then goes on until all have their answers (at
     most ``drain_s``). Operations due in the first ``warmup_s`` are not measured. ``crashable``: keep the disks'
-    contents, so that replicas can be crashed and restarted. ``faults`` are injected when they are due, those that
-    ``nemesis`` draws from the seed as well; a run with either is crashable.
+    contents, so that replicas can be crashed and restarted. ``reroute``: (client site, replica that its clients turn to
+    when the first does not answer); otherwise the nearest other one. ``faults`` are injected when they are due, those
+    that ``nemesis`` draws from the seed as well; a run with either is crashable.
     """
 
     protocol: str
@@ -57,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 30.0
     client_timeout_ms: float = 10_000.0
     crashable: bool = False
+    reroute: tuple[tuple[int, int], ...] = ()
     faults: tuple[Fault, ...] = ()
     nemesis: Nemesis | None = None
 
@@ -101,7 +103,7 @@ class World:
         self.verifier = Verifier(size, self.protocol.decides)
         self.injector = self._injector()
         self.machines = [self._machine(r) for r in range(size)]
-        self.sites = [Site(self, i, geography.contacts(i)) for i in range(len(geography.clients))]
+        self.sites = [Site(self, i, self._contacts(i)) for i in range(len(geography.clients))]
         self.population = Population(self, self.sites)
         self._connect()
         if self.injector is not None:
@@ -118,6 +120,14 @@ class World:
 
             return FaultyMachine(self, me, self._replica(me), FaultyDisk(fsync), timers)
         return Machine(self, me, self._replica(me), Disk(fsync, self.settings.crashable), timers)
+
+    def _contacts(self, site: int) -> tuple[int, ...]:
+        """Whom the clients of ``site`` ask, one after the other."""
+        first, *others = self.settings.geography.contacts(site)
+        following = dict(self.settings.reroute).get(site)
+        if following is not None:
+            others.sort(key=lambda replica: replica != following)
+        return (first, *others)
 
     def _injector(self) -> Injector | None:
         """What injects the faults of this run; None in a healthy world, whose messages then meet nothing of it."""
