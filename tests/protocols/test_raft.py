@@ -477,6 +477,16 @@ def test_a_retry_tick_leaves_those_alone_who_make_progress() -> None:
     raft.check()
 
 
+def test_slow_progress_between_two_retry_ticks_is_progress() -> None:
+    raft = steady_leader()
+    for command in (A, B):
+        step(raft, Request(command))
+    step(raft, Timer("retry"))
+    step(raft, Deliver(1, Appended(1, 2)))
+    effects = step(raft, Timer("retry"))
+    assert [(to, m.previous_index) for tag, to, m in effects if tag == SEND_UNSYNCED] == [(2, 1)]
+
+
 def test_an_old_conflict_or_acknowledgement_changes_nothing() -> None:
     raft = steady_leader()
     for command in (A, B):
@@ -896,6 +906,17 @@ def test_thesis_10_2_2_no_more_than_a_window_is_under_way_and_all_arrives(window
         assert got - acknowledged <= window
         assert got == min(raft.log.last_index, acknowledged + window)
         raft.check()
+
+
+def test_thesis_10_2_2_a_follower_that_returns_opens_nobody_elses_window() -> None:
+    raft = steady_leader(window=3)
+    for command in (A, B, C):
+        step(raft, Request(command))
+    step(raft, Deliver(2, Conflict(1, 4, 1, 1)))
+    step(raft, Deliver(2, Appended(1, 4)))
+    assert raft.in_step == (1, 2)
+    assert of(BROADCAST_UNSYNCED, step(raft, Request(D))) == [(2,)]
+    raft.check()
 
 
 def test_without_batching_every_request_leaves_at_once() -> None:
