@@ -125,6 +125,40 @@ def test_a_mutant_is_found_with_a_shortest_trace(name: str, bounds: dict[str, An
     assert "not confirmed" not in report.trace.violation.detail
 
 
+ELECTION = {"timeouts": 1, "timers": ("election",), "first_leader": 0}
+RAFT_RESTARTS = {"crashes": 1, "commands": 1, "lost": ("Forward", "Refused", "Conflict"), **ELECTION}
+OTHERS = [
+    ("raft_mutants.py:VotesForAnyLog", ELECTION, BASIC_RAFT, "own invariants", 8),
+    ("raft_mutants.py:AcknowledgesEarly", RAFT_RESTARTS, BASIC_RAFT, "own invariants", 9),
+    ("multi_paxos_mutants.py:IgnoresPromises", ELECTION, {}, "agreement", 11),
+]
+
+
+@pytest.mark.parametrize(("name", "bounds", "settings", "violated", "length"), OTHERS)
+def test_mutants_of_the_logs_are_found(
+    name: str, bounds: dict[str, Any], settings: dict[str, Any], violated: str, length: int
+) -> None:
+    report = explore(f"{MUTANTS.parent}/{name}", Bounds(**bounds), settings)
+    assert report.trace is not None and report.trace.violation is not None
+    assert (report.trace.violation.property, report.trace.length) == (violated, length)
+    assert "not confirmed" not in report.trace.violation.detail
+
+
+def test_what_does_not_wait_for_the_disk_needs_disks_that_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Search, "disks_must_lag", lambda _self: False)
+    protocol = str(MUTANTS.with_name("raft_mutants.py")) + ":AcknowledgesEarly"
+    report = explore(protocol, Bounds(depth=9, **RAFT_RESTARTS), BASIC_RAFT)
+    assert (report.trace, report.extent, report.lagging_disks) == (None, "depth bound", False)
+
+
+@pytest.mark.parametrize("own_messages", ["at-once", "network"])
+def test_messages_to_oneself_hide_no_violation(own_messages: Any) -> None:
+    """The one reduction that is not exact: what it leaves out makes executions longer, not others possible."""
+    bounds = Bounds(ballots=2, rounds=1, timeouts=0, own_messages=own_messages, lost=("Nack", "Decided", "Query"))
+    assert explore("basic-paxos", bounds).trace is None
+    assert explore(mutant("ProposesItsOwnValue"), bounds).extent == "violated"
+
+
 @pytest.mark.parametrize("name", ["CountsOldPromises", "CountsOldVotes", "ProposesAnyReportedValue"])
 def test_two_ballots_are_too_few_for_some(name: str) -> None:
     report = explore(mutant(name), Bounds(ballots=2, **FEW))
