@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from consensus_bench.report.faults import lanes, shade
 from consensus_bench.report.load import Run
 from consensus_bench.report.sections import LEAST_SAMPLES
 from consensus_bench.report.style import BOUND, line, look
@@ -125,9 +126,23 @@ def conflict_curve(run: Run) -> Figure:
     return figure
 
 
+def _with_faults(run: Run) -> tuple[Figure, Any, Any]:
+    """A figure of time with lanes for faults below it, where the run has any (else the lanes are None)."""
+    import matplotlib.pyplot as plt
+
+    if not len(run.faults):
+        figure, axes = _axes(3.2)
+        return figure, axes, None
+    heights = (3.2, 0.35 + 0.28 * run.faults["kind"].nunique())
+    figure, (axes, below) = plt.subplots(
+        2, 1, figsize=(WIDTH_IN, sum(heights)), layout="constrained", sharex=True, height_ratios=heights
+    )
+    return figure, axes, below
+
+
 def timeline(run: Run) -> Figure:
-    """Completed operations per simulated second, all sites, mean over seeds."""
-    figure, axes = _axes(3.2)
+    """Completed operations per simulated second, all sites, mean over seeds; below, what was injected when."""
+    figure, axes, below = _with_faults(run)
     data = run.timeline
     # Only whole seconds under load: what is answered after the end is no fall of the throughput.
     data = data[data["second"] < max(1, int(run.manifest["scenario"].get("duration", 86_400)))]
@@ -139,7 +154,10 @@ def timeline(run: Run) -> Figure:
         total = total.reindex(range(int(total.index.max()) + 1), fill_value=0)  # a second without answers is a zero
         axes.stairs(total, range(len(total) + 1), baseline=None, label=protocol, **line(number))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("simulated time, s")
+    if below is not None:
+        shade(axes, run)
+        lanes(below, run)
+    (axes if below is None else below).set_xlabel("simulated time, s")
     axes.set_ylabel("operations/s, all sites")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=7)
     return figure

@@ -20,9 +20,9 @@ NEEDED: Final = ("name", "command", "protocols", "sites", "client_sites", "topol
 class Run:
     """One finished comparison. Each table is a pandas data frame, read when it is first used.
 
-    ``summary``, ``load``, ``conflict``, ``costs``, ``resources``, ``bounds``: the CSV files; ``operations``,
-    ``timeline``: the Parquet files; ``checks``: a row per checked property; ``manifest``: the settings as a dict. Times
-    are in ms in the CSV files and in ns in ``operations``.
+    ``summary``, ``load``, ``conflict``, ``costs``, ``resources``, ``bounds``, ``faults``: the CSV files;
+    ``operations``, ``timeline``: the Parquet files; ``checks``: a row per checked property; ``manifest``: the settings
+    as a dict. Times are in ms in the CSV files and in ns in ``operations``.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -85,6 +85,11 @@ class Run:
     def bounds(self) -> Frame:
         """Closed form and lower bound by protocol and site."""
         return self._csv("bounds.csv")
+
+    @cached_property
+    def faults(self) -> Frame:
+        """What was injected, by protocol and seed: kind, target, start and end; empty where nothing was."""
+        return self._csv("faults.csv")
 
     @cached_property
     def operations(self) -> Frame:

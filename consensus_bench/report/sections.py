@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from consensus_bench.report.faults import rows_of
 from consensus_bench.report.load import Frame, Run
 
 LEAST_SAMPLES: Final = {"p99_ms": 1_000, "p999_ms": 10_000}
@@ -289,7 +290,12 @@ def _resources(run: Run) -> Section:
         ]
         columns = ["protocol", "replica at", "processor", "network card", "disk"]
         section.tables.append(Table("Share of the measured time, main runs, mean over seeds.", columns, rows, texts=2))
-    section.figures.append(("timeline", "Completed operations per simulated second, mean over seeds."))
+    caption = "Completed operations per simulated second, mean over seeds."
+    if len(run.faults):
+        columns = ["fault", "struck", "from s", "to s", "runs"]
+        section.tables.append(Table("What was injected, in simulated time.", columns, rows_of(run), texts=2))
+        caption += " Shaded, and below: what was injected."
+    section.figures.append(("timeline", caption))
     return section
 
 

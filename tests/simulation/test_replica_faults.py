@@ -52,9 +52,9 @@ def test_the_leader_is_whoever_leads_then(protocol: str) -> None:
     world = loaded(protocol, ["crash:leader@2+6", "crash:leader@6+1"])
     world.run()
     first, second = (entry.target for entry in world.fault_log)
-    assert first == "leader p0"
+    assert first == "p0"
     assert second != first
-    led = [f"leader p{replica}" for at, replica in world.elections if 2 * SECOND_NS < at < 6 * SECOND_NS]
+    led = [f"p{replica}" for at, replica in world.elections if 2 * SECOND_NS < at < 6 * SECOND_NS]
     assert second == led[-1]
 
 

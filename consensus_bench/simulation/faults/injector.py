@@ -211,8 +211,7 @@ class Injector:
             if ended is not None:
                 struck.append(self.sites[replica])
                 undo.append(ended)
-        role = f"{target.role} " if needs_leader(target) and self._world.protocol.decides == "log" else ""
-        return _Open(now, fault, role + ",".join(struck), undo)
+        return _Open(now, fault, ",".join(struck), undo)
 
     def _on_end(self, event: Alarm) -> None:
         self._end(event.what)
