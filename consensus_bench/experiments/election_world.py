@@ -161,11 +161,11 @@ class ElectionWorld(World):
         return ElectionMachine(self, me, self._replica(me), ElectionDisk(before, voter, candidate), timers)
 
     def _connect(self) -> None:
-        one_way = self.cluster.delay_ns
+        one_way, bounds = self.cluster.delay_ns, self.trial.one_way
+        drawn = None if bounds is None else _uniform(bounds, self.delays)
         for a, machine in enumerate(self.machines):
             for b, other in enumerate(self.machines):
-                bounds = self.trial.one_way
-                delay = constant(one_way[a][b]) if bounds is None else _uniform(bounds, self.delays)
+                delay = drawn or constant(one_way[a][b])
                 machine.links.append(Link(delay, machine.own_callbacks if a == b else other.deliver_callbacks))
 
     def note(self, replica: int, now_ns: int, fact: str, command: Command | None) -> None:
