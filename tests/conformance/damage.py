@@ -1,7 +1,7 @@
 """The schedule on which a replica that forgets what it acknowledged is found out, for any protocol.
 
-Three replicas. p2 hears nothing while p0 and p1 acknowledge; then p1 crashes and comes back with a damaged disk, while p0
-is down and p2 is back. If p1 votes as if it had never acknowledged anything, p1 and p2 choose other commands for the
+Three replicas. p2 hears nothing while p0 and p1 acknowledge; then p1 crashes and comes back with a damaged disk, while
+p0 is down and p2 is back. If p1 votes as if it had never acknowledged anything, p1 and p2 choose other commands for the
 same places. If it stays out of quorums, nobody is served until p0 is back, and then everybody.
 """
 
