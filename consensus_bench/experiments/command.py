@@ -105,5 +105,6 @@ def replay_command(scenario: Scenario, entry: str, run: Run) -> str:
     if run.purpose != "main":  # such a run again, as the main one
         settings = run.settings
         changes |= {"workload": settings.workload, "duration": settings.duration_s, "warmup": settings.warmup_s}
+        changes |= {"faults": (), "nemesis": None}
     alone = msgspec.structs.replace(scenario, protocols=(entry,), seeds=(run.seed,), options=options, **changes)
     return command_line(alone)

@@ -15,7 +15,7 @@ from small import SITES, small
 from consensus_bench.cli import group
 from consensus_bench.cli.options import changes_from_flags, scenario_options
 from consensus_bench.contract import ConfigError
-from consensus_bench.experiments.command import command_line
+from consensus_bench.experiments.command import command_line, replay_command
 from consensus_bench.experiments.comparison import run_prepared
 from consensus_bench.experiments.plan import plan
 from consensus_bench.experiments.scenario import load_scenario, make_scenario
@@ -80,6 +80,13 @@ def test_faults_concern_the_main_runs_alone() -> None:
     scenario = small(faults=["crash:leader@1+0.5"], nemesis={}, load_rates=[100.0], load_duration=1.0)
     for run in plan(prepare(scenario)):
         assert bool(run.settings.faults) == (run.settings.nemesis is not None) == (run.purpose == "main")
+
+
+def test_a_sweep_is_replayed_without_the_faults_of_the_main_runs() -> None:
+    scenario = small(faults=["crash:leader@1+0.5"], nemesis={}, load_rates=[100.0], load_duration=1.0)
+    for run in plan(prepare(scenario)):
+        words = replay_command(scenario, "raft", run)
+        assert ("--fault" in words) == ("--nemesis" in words) == (run.purpose == "main")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from consensus_bench.simulation.faults import Fault, Nemesis
 from consensus_bench.simulation.faults.kinds import KINDS, AnyFault, Crash, Partition, SlowLink
 from consensus_bench.simulation.faults.nemesis import SAFE, parse_nemesis
 from consensus_bench.simulation.faults.parsing import fault_line, parse_fault, parse_faults
+from consensus_bench.simulation.faults.targets import parse_links
 from consensus_bench.simulation.faults.times import parse_ns, time_text
 from consensus_bench.simulation.faults.validation import check_faults
 
@@ -154,6 +157,39 @@ def test_what_is_stopped_cannot_be_stopped(faults: list[str], possible: bool) ->
     else:
         with pytest.raises(ConfigError, match="us-east-1 is stopped already"):
             check_faults(parse_faults(faults), SITES, CLIENTS, 10.0)
+
+
+# The documentation.
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+def test_the_documentation_has_every_kind_with_its_keys_and_defaults() -> None:
+    table = DOCUMENT.split("## Kinds")[1].split("A profile whose")[0]
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \|.*\|([^|]*)\|$", table, re.MULTILINE))
+    assert list(rows) == list(KINDS)
+    common = {field.name for field in msgspec.structs.fields(Fault)}
+    for kind, keys in rows.items():
+        fields = {
+            field.name: field.default for field in msgspec.structs.fields(KINDS[kind]) if field.name not in common
+        }
+        assert set(re.findall(r"`([a-z_]+)`", keys)) - {"keep", "lose", "any", "newest", "true"} == set(fields)
+        for name, default in fields.items():
+            shown = re.search(rf"`{name}` \(`?([^)`]+)`?\)", keys)
+            if shown is not None:
+                assert shown[1] in (
+                    str(default).lower(),
+                    f"{default:g}" if isinstance(default, float) else "",
+                ) or parse_ns(shown[1]) == parse_ns(str(default))
+
+
+def test_the_documentation_s_examples_are_faults() -> None:
+    examples = re.findall(r'--fault (?:"([^"]+)"|(\S+))', DOCUMENT)
+    assert len(examples) >= 6
+    for quoted, bare in examples:
+        check_faults([parse_fault(quoted or bare)], SITES, SITES, 20.0)
+    for target in re.findall(r"^\| `([^`]*[|>*][^`]*)`", DOCUMENT, re.MULTILINE):
+        parse_links(target.replace("\\|", "|"))
 
 
 # The nemesis.
