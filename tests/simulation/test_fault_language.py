@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus_bench.contract import ConfigError
@@ -44,11 +44,13 @@ def test_a_line_is_a_fault(line: str, fault: Fault) -> None:
     assert parse_fault(msgspec.to_builtins(fault)) == fault
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(-(10**14), 10**14))
 def test_times_are_written_exactly(time_ns: int) -> None:
     assert parse_ns(time_text(time_ns)) == time_ns
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_any_fault_is_a_line_and_a_table(data: st.DataObject) -> None:
     kind = KINDS[data.draw(st.sampled_from(sorted(KINDS)))]
@@ -224,6 +226,7 @@ def test_a_nemesis_that_cannot_be_is_refused(table: Any, words: str) -> None:
         nemesis.validate(3, 10.0)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([3, 5, 7]))
 def test_what_a_nemesis_draws_can_be_and_is_written_down(seed: int, replicas: int) -> None:
     sites = [f"p{number}" for number in range(replicas)]
