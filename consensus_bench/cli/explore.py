@@ -117,17 +117,22 @@ def _save(report: Report, path: Path | None) -> Path | None:
 def _finish(ctx: click.Context, report: Report) -> None:
     if report.trace is not None and report.trace.violation is not None:
         raise PropertyViolated(report.trace.violation.property, report.trace.violation.detail)
-    if report.extent in ("state bound", "interrupted"):
+    if report.extent in ("state bound", "64 bits are full", "interrupted"):
         ctx.exit(3)
     if report.missing:
         raise PropertyViolated("reachable", f"{', '.join(report.missing)}: never happened, so nothing was tested by it")
 
 
 def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
-    limits = [f"{bounds.replicas} replicas", f"{bounds.proposers} of them proposers", f"{bounds.commands} commands",
-              f"{bounds.ballots} ballots", f"{bounds.crashes} crashes"]  # fmt: skip
+    limits = [
+        _several(bounds.replicas, "replica"),
+        _several(bounds.proposers, "proposer"),
+        _several(bounds.commands, "command"),
+        _several(bounds.ballots, "ballot"),
+        _several(bounds.crashes, "crash", "crashes"),
+    ]
     if bounds.timeouts is not None:
-        limits.append(f"{bounds.timeouts} time-outs")
+        limits.append(_several(bounds.timeouts, "time-out"))
     lines = [f"{report.protocol}: {', '.join(limits)}", _extent(report)]
     lines.append(
         f"{report.handler_steps:,} distinct steps ran the protocol's code, {report.left_out:,} of them beyond "
@@ -140,9 +145,14 @@ def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
         lines += [f"reachable: {name}: yes" for name in report.reached]
         lines += [f"reachable: {name}: NEVER" for name in report.missing]
     else:
-        lines.append(f"a shortest execution, {report.trace.length} steps, in {path}:")
+        kind = "a shortest execution" if report.depth else "an execution in which every step is needed"
+        lines.append(f"{kind}, {report.trace.length} steps, in {path}:")
         lines += _steps(report.trace)
     return lines
+
+
+def _several(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _extent(report: Report) -> str:
@@ -160,6 +170,8 @@ def _extent(report: Report) -> str:
 
 
 def _steps(trace: Trace) -> list[str]:
+    from consensus_bench.exploration.wording import show_command
+
     lines = []
     number = 0
     for step in trace.steps:
@@ -168,7 +180,7 @@ def _steps(trace: Trace) -> list[str]:
         if step.kind != "restart" and not step.own:
             number += 1
         label = f"{number:>4}. " if step.kind != "restart" and not step.own else " " * 6
-        did = [f"commits {c.command.kind} {c.command.key}={c.command.value} at {c.place}" for c in step.committed]
+        did = [f"commits {show_command(c.command)} at {c.place}" for c in step.committed]
         if not step.durable and step.written:
             did.append("the write is lost")
         lines.append(label + step.text + (f": {'; '.join(did)}" if did else ""))

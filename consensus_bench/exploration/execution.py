@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Any
 
 from consensus_bench.contract import (
     NOOP,
@@ -18,7 +16,6 @@ from consensus_bench.contract import (
     Command,
     Context,
     Effect,
-    Key,
     Message,
     Options,
     PropertyViolated,
@@ -40,6 +37,7 @@ from consensus_bench.contract.context import (
     SEND_UNSYNCED,
     SET_TIMER,
 )
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, Event, Impossible, Record, Site
 from consensus_bench.exploration.trace import (
     Answered,
     Committed,
@@ -53,52 +51,6 @@ from consensus_bench.exploration.trace import (
 from consensus_bench.exploration.wording import show, show_command, show_view
 from consensus_bench.verification.linearizability import LINEARIZABILITY, History
 from consensus_bench.verification.online import VALIDITY, Verifier
-
-OWN_INVARIANTS: Final = "own invariants"
-NO_EXCEPTION: Final = "no exception"
-
-
-class Event(msgspec.Struct, frozen=True):
-    """A step that the world chooses: ``kind`` "request" with a command, "deliver" with (source, message), "timer" with
-    a name, or "crash" (a restart follows at once). ``durable``: see ``trace``."""
-
-    kind: StepKind
-    replica: int
-    argument: Any = None
-    durable: bool = True
-
-
-class Impossible(Exception):
-    """A step that cannot happen here: the message was not sent, the timer is not armed."""
-
-
-class Site:
-    """One replica, its disk, its timers and its copy of the data."""
-
-    __slots__ = ("disk", "durable", "replica", "results", "store", "timers")
-
-    def __init__(self) -> None:
-        self.replica: Replica | None = None
-        self.disk: dict[Any, Any] = {}
-        self.timers: set[TimerName] = set()
-        self.store: dict[Key, int] = {}
-        self.results: dict[tuple[int, int], int | None] = {}
-        self.durable = True
-        """False from the first step whose writes are lost, until the crash."""
-
-
-class _Record:
-    """What one step did, as it is gathered."""
-
-    __slots__ = ("answered", "committed", "executed", "notes", "sent", "written")
-
-    def __init__(self) -> None:
-        self.sent: list[int] = []
-        self.written: list[str] = []
-        self.committed: list[Committed] = []
-        self.executed: list[Command] = []
-        self.answered: list[Answered] = []
-        self.notes: list[str] = []
 
 
 class Execution:
@@ -200,7 +152,7 @@ class Execution:
         durable: bool = True,
     ) -> TraceStep:
         """Run one handler and write the step down."""
-        site, record = self.sites[replica], _Record()
+        site, record = self.sites[replica], Record()
         if durable and not site.durable and kind != "crash":
             raise Impossible(f"the disk of replica {replica} keeps nothing until it crashes")
         if (site.replica is None) != (kind in ("start", "restart")):
@@ -277,7 +229,7 @@ class Execution:
             if handler is not None:
                 getattr(replica, handler)(context, self.envelopes[message - 1].source, value)
 
-    def _gather(self, replica: int, record: _Record) -> None:
+    def _gather(self, replica: int, record: Record) -> None:
         """What the handler did becomes visible, or is lost."""
         site = self.sites[replica]
         for tag, a, b in self._context.effects:
@@ -324,7 +276,7 @@ class Execution:
             self._own.append(number)
         return number
 
-    def _become_visible(self, replica: int, site: Site, effect: Effect, record: _Record) -> None:
+    def _become_visible(self, replica: int, site: Site, effect: Effect, record: Record) -> None:
         """A commit, an execution or an answer; the verifier is told."""
         tag, a, b = effect
         if tag == COMMIT:
@@ -340,7 +292,7 @@ class Execution:
             assert tag == ANSWER, f"effect {tag} is unknown"
             self._answer(site, a, record)
 
-    def _answer(self, site: Site, command: Command, record: _Record) -> None:
+    def _answer(self, site: Site, command: Command, record: Record) -> None:
         key = (command.client, command.sequence)
         if key not in site.results:
             raise PropertyViolated(VALIDITY, f"{command} is answered where it was not executed")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consensus_bench.contract import ConfigError, Options, Replica, TimerName
-from consensus_bench.exploration.execution import Execution, Impossible
+from consensus_bench.exploration.execution import Execution
+from consensus_bench.exploration.site import Impossible
 from consensus_bench.exploration.trace import Trace, TraceStep, from_data
 from consensus_bench.exploration.wording import show
 

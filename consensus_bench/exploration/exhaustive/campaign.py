@@ -16,7 +16,7 @@ from consensus_bench.exploration.exhaustive.walks import random_walks
 from consensus_bench.exploration.exhaustive.witness import choices_along, event_of, make_trace, path_to
 from consensus_bench.exploration.trace import Trace
 
-Extent = Literal["closed", "depth bound", "state bound", "interrupted", "violated", "random walks"]
+Extent = Literal["closed", "depth bound", "state bound", "64 bits are full", "interrupted", "violated", "random walks"]
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -98,4 +98,6 @@ def _extent(search: Search) -> Extent:
         return "closed"
     if result.interrupted:
         return "interrupted"
+    if result.full:
+        return "64 bits are full"
     return "depth bound" if result.depth == search.bounds.depth else "state bound"

@@ -33,8 +33,8 @@ from consensus_bench.contract.context import (
     SET_TIMER,
 )
 from consensus_bench.contract.state import freeze
-from consensus_bench.exploration.execution import NO_EXCEPTION, OWN_INVARIANTS
 from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS
 
 NORMAL: Final = 0
 LAGGING: Final = 1

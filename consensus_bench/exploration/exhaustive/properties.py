@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from consensus_bench.contract import ConfigError
-from consensus_bench.exploration.execution import NO_EXCEPTION, OWN_INVARIANTS
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS
 from consensus_bench.verification.linearizability import LINEARIZABILITY
 from consensus_bench.verification.online import AGREEMENT, EXACTLY_ONCE, EXECUTION_ORDER, VALIDITY
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from consensus_bench.contract import ConfigError, Options, Replica
@@ -22,6 +21,7 @@ from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.nodes import Choice, Move, Nodes
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Worlds
 from consensus_bench.exploration.exhaustive.properties import LEADER_CHANGED, Property
+from consensus_bench.exploration.exhaustive.result import NO_MOVES, Moves, Result
 from consensus_bench.exploration.exhaustive.table import States, Table, chunks, distinct, positions
 from consensus_bench.verification.linearizability import LINEARIZABILITY
 
@@ -42,35 +42,6 @@ class _DisksLag(Exception):
 
 class _Full(Exception):
     """A state no longer fits into ``STATE_BITS``."""
-
-
-class Moves(msgspec.Struct, frozen=True):
-    """What a replica can do at one node. ``moves`` change nothing but its node, by ``plain``; ``worldly`` ones change
-    the world as well, or are allowed only so often."""
-
-    plain: tuple[int, ...]
-    worldly: tuple[Move, ...]
-    moves: tuple[Move, ...]
-
-
-NO_MOVES: Final = Moves((), (), ())
-
-
-class Result(msgspec.Struct, kw_only=True):
-    """What a search found. ``states`` distinct ones; ``transitions`` changes of state that were generated: the distinct
-    successors by the steps of each pair of replicas; ``depth`` the length of the longest shortest path; ``frontier``
-    states that were not expanded."""
-
-    states: int = 0
-    transitions: int = 0
-    depth: int = 0
-    frontier: int = 0
-    closed: bool = False
-    interrupted: bool = False
-    levels: list[int] = []
-    violation: tuple[str, str] | None = None
-    violating_state: int | None = None
-    facts: set[str] = msgspec.field(default_factory=set)
 
 
 class Search:
@@ -193,6 +164,7 @@ class Search:
                 self.levels.append(new)
         except (KeyboardInterrupt, _Full) as stop:
             result.interrupted = isinstance(stop, KeyboardInterrupt)
+            result.full = isinstance(stop, _Full)
             result.frontier = len(self.levels[-1])
         result.states = len(self.visited)
         result.levels = [len(level) for level in self.levels]

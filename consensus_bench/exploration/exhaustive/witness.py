@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from consensus_bench.exploration.execution import Event, Execution, Impossible
+from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.handlers import DELIVER, REQUEST, TIMER
 from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
 from consensus_bench.exploration.exhaustive.search import Search
+from consensus_bench.exploration.site import Event, Impossible
 from consensus_bench.exploration.trace import StepKind, Trace, Violation
 
 _KINDS: Final[dict[int, StepKind]] = {DELIVER: "deliver", REQUEST: "request", TIMER: "timer", CRASH: "crash"}
