@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": "Run protocols through the same workload, verify every run, write a report.",
     "run": "Run a scenario file (TOML).",
     "report": "Make the report of finished runs again, or of several together.",
+    "failover": "Try a fault many times under every protocol: who waits how long?",
     "elections": "Measure leader election alone: how long until a candidate has its majority.",
     "topology": "Print and draw a latency matrix: heat map, world map, speed of light.",
     "explore": "Visit every reachable state of a small configuration of a protocol.",

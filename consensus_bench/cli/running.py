@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from consensus_bench.experiments.comparison import Outcome
     from consensus_bench.experiments.runner import Progress
 
@@ -18,14 +20,28 @@ if TYPE_CHECKING:
 def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool) -> int:
     """Run the scenario that ``data`` describes (``where``: the file it is from), write the report, tell the user; the
     exit status."""
-    from consensus_bench.experiments.comparison import Interrupted, run_prepared
+    from consensus_bench.experiments.comparison import run_prepared
     from consensus_bench.experiments.scenario import make_scenario
     from consensus_bench.experiments.setup import prepare
+    from consensus_bench.report import print_summary, write_report
 
     setup = prepare(make_scenario(data, where), where)
+    return tell(lambda progress: run_prepared(setup, progress), write_report, print_summary, as_json, quiet)
+
+
+def tell(
+    run: Callable[[Progress], Outcome],
+    write_report: Callable[[Path], Path],
+    print_summary: Callable[[Path, Console], None],
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run something, write its report, tell the user; the exit status."""
+    from consensus_bench.experiments.comparison import Interrupted
+
     try:
         with _progress(quiet or as_json) as progress:
-            outcome = run_prepared(setup, progress)
+            outcome = run(progress)
     except Interrupted as stop:
         click.echo(
             f"interrupted: {stop}; the same command goes on from there; "
@@ -33,16 +49,13 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
             err=True,
         )
         return 130
-    from consensus_bench.report import write_report
-
-    write_report(outcome.folder)
-    report = outcome.folder / "report.html"
+    report = write_report(outcome.folder)
     if as_json:
         click.echo(_as_json(outcome, report))
     elif quiet:
         click.echo(str(report))
     else:
-        _print_summary(outcome, report)
+        _print_summary(outcome, report, print_summary)
     for violation in outcome.violations:
         where = f"{violation.protocol}, seed {violation.seed}, {violation.purpose}"
         click.echo(f"violated: {violation.property}: {where}: {violation.detail}; again: {violation.replay}", err=True)
@@ -51,10 +64,8 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
     return 0 if outcome.ok else 1
 
 
-def _print_summary(outcome: Outcome, report: Path) -> None:
+def _print_summary(outcome: Outcome, report: Path, print_summary: Callable[[Path, Console], None]) -> None:
     from rich.console import Console
-
-    from consensus_bench.report import print_summary
 
     print_summary(outcome.folder, Console(soft_wrap=True))
     again = " (finished before: nothing was run)" if outcome.reused else ""
@@ -74,7 +85,7 @@ def _as_json(outcome: Outcome, report: Path) -> str:
         "ok": outcome.ok,
         "command": manifest["command"],
         "seeds": manifest["seeds"],
-        "leaders": manifest["leaders"],
+        "leaders": manifest.get("leaders"),
         "runs": outcome.runs,
         "violations": [{name: getattr(v, name) for name in v.__struct_fields__} for v in outcome.violations],
         "not_decided": outcome.undecided,

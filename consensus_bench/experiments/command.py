@@ -32,12 +32,12 @@ _FLAGS = {
     "sweep_warmup": "--sweep-warmup",
     "sweep_seeds": "--sweep-seeds",
 }
+_DEFAULT = Scenario()
 
 
-def command_line(scenario: Scenario, command: str = "compare") -> str:
-    """``consensus-bench compare`` with the flags that make it ``scenario``."""
+def command_line(scenario: Scenario, command: str = "compare", default: Scenario = _DEFAULT) -> str:
+    """``consensus-bench compare`` with the flags that make it ``scenario``; without flags it is ``default``."""
     words = ["consensus-bench", command]
-    default = Scenario()
     for field, flag in _FLAGS.items():
         value = getattr(scenario, field)
         if field == "client_sites" and value == scenario.sites:

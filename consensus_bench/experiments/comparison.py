@@ -11,7 +11,7 @@ import msgspec
 from consensus_bench.experiments.catalogue import about
 from consensus_bench.experiments.command import command_line, replay_command
 from consensus_bench.experiments.measure import Result, keep
-from consensus_bench.experiments.parts import MANIFEST, Parts, finished, new_folder, unfinished
+from consensus_bench.experiments.parts import Parts, finished, new_folder, unfinished, write_manifest
 from consensus_bench.experiments.plan import Run, conflict_levels, load_levels, plan
 from consensus_bench.experiments.provenance import code_state, versions
 from consensus_bench.experiments.runner import Progress, execute, load_results
@@ -100,7 +100,7 @@ def run_prepared(setup: Setup, progress: Progress = _silent) -> Outcome:
     folder = folder or unfinished(scenario.name, identity, code["sha256"]) or new_folder(scenario.name)
     runs = plan(setup)
     before = finished(folder)
-    if before is not None and _is_this_run(before, identity, code["sha256"]):
+    if before is not None and is_this_run(before, identity, code["sha256"]):
         return _read_outcome(folder, before)
     parts = Parts(folder, identity, code["sha256"], Result)
     (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
@@ -119,7 +119,8 @@ def run_prepared(setup: Setup, progress: Progress = _silent) -> Outcome:
     return outcome
 
 
-def _is_this_run(manifest: dict[str, Any], identity: dict[str, Any], code: str) -> bool:
+def is_this_run(manifest: dict[str, Any], identity: dict[str, Any], code: str) -> bool:
+    """Whether a finished folder's ``manifest`` is of precisely this scenario and code."""
     return bool(
         manifest.get("complete") and manifest.get("scenario") == identity and manifest["code"]["sha256"] == code
     )
@@ -174,12 +175,9 @@ def _write(
         "code": code,
         "versions": versions(),
         "leaders": _leaders(setup, runs, results),
-        **_described(setup),
+        **described(setup),
     }
-    data = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-    new = parts.folder / f"{MANIFEST}.new"
-    new.write_bytes(data)
-    new.replace(parts.folder / MANIFEST)
+    write_manifest(parts.folder, manifest)
 
 
 def _leaders(setup: Setup, runs: list[Run], results: dict[str, Result]) -> dict[str, str | None]:
@@ -192,8 +190,8 @@ def _leaders(setup: Setup, runs: list[Run], results: dict[str, Result]) -> dict[
     return {label: setup.sites[next(iter(who))] if len(who) == 1 else None for label, who in seen.items()}
 
 
-def _described(setup: Setup) -> dict[str, Any]:
-    """The settings, with what was chosen automatically spelt out."""
+def described(setup: Setup) -> dict[str, Any]:
+    """The settings for a manifest, with what was chosen automatically spelt out."""
     scenario, topology = setup.scenario, setup.topology
     places = {
         site: {

@@ -61,6 +61,10 @@ class Failover(Scenario, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heartbeat_ms: float | None = None
     reroute: dict[str, str] = msgspec.field(default_factory=dict)
 
+    def identity(self) -> dict[str, Any]:
+        """As that of every scenario, without what is not given."""
+        return {key: value for key, value in super().identity().items() if value is not None}
+
     def validate(self) -> None:
         """Raise ``ConfigError`` for what cannot be."""
         super().validate()
@@ -122,13 +126,14 @@ def prepare_failover(data: Mapping[str, Any], where: str = "") -> Setup:
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One run with one fault (``fault``: how it is called)."""
+    """One run with one fault (``fault``: how it is called). ``sites`` are the clients'."""
 
     key: str
     protocol: str
     seed: int
     fault: str
     sites: tuple[str, ...]
+    replicas: tuple[str, ...]
     settings: Settings
     weight: float
     urgent: bool = True
@@ -172,7 +177,9 @@ def trials(setup: Setup) -> list[Trial]:
                 key = f"{contestant.label}-fault{scenario.faults.index(fault)}-seed{seed}"
                 rate = scenario.workload.rate or len(setup.client_sites) * scenario.workload.clients / TYPICAL_LATENCY_S
                 weight = rate * scenario.duration
-                found.append(Trial(key, contestant.label, seed, name, setup.client_sites, settings, weight))
+                found.append(
+                    Trial(key, contestant.label, seed, name, setup.client_sites, setup.sites, settings, weight)
+                )
     return found
 
 

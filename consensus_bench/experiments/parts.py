@@ -103,6 +103,11 @@ def _claim(folder: Path) -> Claim | None:
         return None
 
 
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """The last thing that is written into a folder: where it says complete, the folder is."""
+    _write(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """The manifest in ``folder``, or None if there is none."""
     try:

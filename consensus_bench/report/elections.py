@@ -12,7 +12,7 @@ from consensus_bench.contract import ConfigError
 from consensus_bench.experiments.elections import read_elections, summary
 from consensus_bench.report.sections import Section, Table
 from consensus_bench.report.style import BOUND, RC, line, save
-from consensus_bench.report.writing import _write
+from consensus_bench.report.writing import write_page
 
 LOG_SPREAD: Final = 15
 """From this ratio of the longest to the shortest time on, the axis is logarithmic."""
@@ -42,7 +42,7 @@ def write_election_report(folder: Path) -> Path:
         [Table("Milliseconds, over trials.", ["statistic", "value"], rows), Table("", ["setting", "value"], settings)],
         [("elections", "Share of elections that have ended")],
     )
-    return _write(folder, f"Leader election: {label}", [part], {"elections": svg})
+    return write_page(folder, f"Leader election: {label}", [part], {"elections": svg})
 
 
 def _shown(value: float | None) -> str:

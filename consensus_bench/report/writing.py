@@ -19,7 +19,7 @@ def write_report(folder: str | Path) -> Path:
     The same data give the same bytes. Raises ``ConfigError`` if no run is there.
     """
     run = load(folder)
-    return _write(run.folder, f"Consensus protocols compared: {run.name}", sections(run), _draw(run, run.folder))
+    return write_page(run.folder, f"Consensus protocols compared: {run.name}", sections(run), _draw(run, run.folder))
 
 
 def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
@@ -38,7 +38,7 @@ def write_comparison(folders: Sequence[str | Path], out: str | Path) -> Path:
             if f"{label}-{name}" in figures
         ]
         parts.append(Section(label, label, [f"From {run.manifest['command']}"], [], shown))
-    return _write(target, "Runs compared: " + ", ".join(labels), parts, drawn)
+    return write_page(target, "Runs compared: " + ", ".join(labels), parts, drawn)
 
 
 def _labels(runs: list[Run]) -> list[str]:
@@ -76,7 +76,8 @@ def _draw(run: Run, folder: Path, prefix: str = "", names: Sequence[str] = tuple
     return drawn
 
 
-def _write(folder: Path, title: str, parts: list[Section], drawn: dict[str, str]) -> Path:
+def write_page(folder: Path, title: str, parts: list[Section], drawn: dict[str, str]) -> Path:
+    """Write ``report.html`` and ``report.md``; returns the HTML's path. ``drawn``: the figures' SVG by name."""
     for part in parts:
         part.figures = [(name, caption) for name, caption in part.figures if name in drawn]
     html = folder / "report.html"

@@ -140,6 +140,8 @@ class Population:
         kind, key, value, size = next(client.stream)
         client.sequence += 1
         command = Command(client.number, client.sequence, kind, key, value, size)
+        if client.contact and self.world.reachable(client.site.index, client.site.contacts[0]):
+            client.contact = 0
         request = client.pending[client.sequence] = _Request(command, due_ns, client.contact)
         client.site.send(request)
         deadlines = self._deadlines
@@ -194,7 +196,7 @@ class Population:
                 return
 
     def _retry(self, client: Client, request: _Request) -> None:
-        """Ask the next replica, in order of distance, and stay with it."""
+        """Ask the next replica, in order of distance, and stay with it until the first one is back."""
         request.attempts += 1
         request.contact = (request.contact + 1) % len(client.site.contacts)
         client.contact = request.contact

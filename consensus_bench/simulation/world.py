@@ -174,6 +174,12 @@ class World:
         """The lowest sequence number of ``client`` that has no answer yet."""
         return self.population.clients[client].oldest_open()
 
+    def reachable(self, site: int, replica: int) -> bool:
+        """What a health check from a client site would say of ``replica`` now. Its messages are not modelled."""
+        if not self.machines[replica].alive:
+            return False
+        return self.injector is None or self.injector.reachable(site, replica)
+
     def note(self, replica: int, now_ns: int, fact: str, command: Command | None) -> None:
         """A protocol states a fact for the statistics."""
         self.facts[fact] += 1

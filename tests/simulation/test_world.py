@@ -149,6 +149,35 @@ def test_what_a_dead_leader_took_with_it_is_asked_of_the_next(protocol: str) -> 
     assert 1 * SECOND_NS < waited[elsewhere].max() < 5 * SECOND_NS
 
 
+def test_clients_return_to_their_own_replica() -> None:
+    """Those of a replica that dies ask the next one while it is down, and come back when it is."""
+    w = world("raft", crashable=True, client_timeout_ms=500.0, duration_s=12.0, workload=Workload(clients=2))
+
+    def faults() -> Any:
+        yield w.env.timeout(3 * SECOND_NS)
+        w.crash(2)
+        yield w.env.timeout(4 * SECOND_NS)
+        w.restart(2)
+
+    w.env.process(faults())
+    asked: list[tuple[int, int]] = []
+    site = w.sites[2]
+    for replica, link in enumerate(site.links):
+
+        def noted(event: Any, replica: int = replica, on: Any = link.callbacks[0]) -> None:
+            asked.append((w.env.now, replica))
+            on(event)
+
+        link.callbacks = (noted,)
+    w.run()
+    home = [at for at, replica in asked if replica == 2]
+    away = [at for at, replica in asked if replica != 2]
+    assert min(away) > 3 * SECOND_NS
+    assert max(away) < 7.5 * SECOND_NS
+    assert sum(at > 8 * SECOND_NS for at in home) > 10
+    assert not any(3.6 * SECOND_NS < at < 7 * SECOND_NS for at in home), "nobody asks a dead replica again"
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_clients_without_a_replica_at_their_site(protocol: str) -> None:
     where = geography(MATRIX)

@@ -90,6 +90,12 @@ class Injector:
                 link = machine.answer_links[client.number]  # the clients of a site share it
                 self.gates.append(Gate(world, link, replicas[r], clients, delay[at[r]][place]))
 
+    def reachable(self, site: int, replica: int) -> bool:
+        """Whether a message from the clients of ``site`` reaches a running ``replica`` now, and its answer them."""
+        ends = {End(self._client_sites[site]), End(self.sites[replica], replica)}
+        cut = any(t.cut for gate in self.gates if {gate.origin, gate.target} == ends for t in gate.troubles)
+        return not cut and not self._world.faulty(replica).paused
+
     def start(self) -> None:
         """Plan what has a time."""
         for plan in self._plans:

@@ -1,0 +1,283 @@
+"""The report of a failover study: who waited how long, when throughput was back, and what it was like after."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from consensus_bench.contract import ConfigError
+from consensus_bench.report.load import Frame
+from consensus_bench.report.sections import Section, Table, number
+from consensus_bench.report.style import BOUND, RC, line, look, save
+from consensus_bench.report.writing import write_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+ALL: Final = "ALL"
+METRICS: Final = {
+    "detect": "until another replica acted on the silence",
+    "elect": "until a command was committed under a new leader",
+    "unavailable": "longest time without a completed operation",
+    "recovered90": "until a second with 90 % of the earlier throughput began",
+}
+COLUMNS: Final = ("median_ms", "p99_ms", "worst_ms")
+
+
+class Study:
+    """A finished failover study as data frames: ``failover``, ``outages``, ``summary``, ``timeline``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{folder}: holds no finished failover study") from error
+        if self.manifest.get("kind") != "failover":
+            raise ConfigError(f"{folder}: holds no failover study")
+
+    def _csv(self, name: str) -> Frame:
+        import pandas as pd
+
+        return pd.read_csv(self.folder / name)
+
+    @cached_property
+    def failover(self) -> Frame:
+        """A row per trial and site."""
+        return self._csv("failover.csv")
+
+    @cached_property
+    def outages(self) -> Frame:
+        """What else was measured."""
+        return self._csv("outages.csv")
+
+    @cached_property
+    def summary(self) -> Frame:
+        """Quantiles over the trials."""
+        return self._csv("summary.csv")
+
+    @cached_property
+    def timeline(self) -> Frame:
+        """Operations completed in each second."""
+        frame = self._csv("timeline.csv")
+        return frame if "fault" in frame else frame.assign(fault=self.faults[0] if self.faults else "")
+
+    @property
+    def protocols(self) -> list[str]:
+        """In the order of the command."""
+        return list(self.manifest["protocols"])
+
+    @cached_property
+    def faults(self) -> list[str]:
+        """In the order of the command, as far as they took place."""
+        return list(dict.fromkeys(self.failover["fault"]))
+
+    @property
+    def sites(self) -> list[str]:
+        """Where the clients are."""
+        return list(self.manifest["client_sites"])
+
+
+def write_failover_report(folder: Path) -> Path:
+    """Write ``report.html``, ``report.md`` and ``figures/``; returns the HTML's path."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    study = Study(folder)
+    drawn = {}
+    parts = [_answer(study)]
+    with mpl.rc_context(RC):  # type: ignore[arg-type]  # stubs list every name
+        for position, fault in enumerate(study.faults):
+            names = {kind: f"{kind}-{position + 1}" for kind in ("outage", "timeline")}
+            drawn[names["outage"]] = save(draw_outage(study, fault), folder / "figures", names["outage"])
+            drawn[names["timeline"]] = save(draw_timeline(study, fault), folder / "figures", names["timeline"])
+            parts.append(_fault(study, fault, names))
+    parts += [_checks(study), _settings(study)]
+    return write_page(folder, f"Failover: {study.manifest['name']}", parts, drawn)
+
+
+def shown(value: float) -> str:
+    """Milliseconds for a table; what never came is said so."""
+    return "never" if value is None or math.isnan(value) else number(value, 0)
+
+
+def rows_of(study: Study, fault: str, columns: Sequence[str] = COLUMNS) -> list[list[str]]:
+    """A row per protocol: these quantiles of each metric, all sites together."""
+    rows = []
+    for protocol in study.protocols:
+        mine = study.summary
+        mine = mine[(mine["protocol"] == protocol) & (mine["fault"] == fault) & (mine["site"] == ALL)].set_index(
+            "metric"
+        )
+        if not len(mine):
+            continue
+        cells = []
+        for metric in METRICS:
+            nobody = metric == "elect" and mine.loc[metric, list(COLUMNS)].isna().all()
+            said = [shown(mine.loc[metric, name]) for name in columns]
+            cells.append("no leader" if nobody else " / ".join(said) if len(set(said)) > 1 else said[0])
+        rows.append([protocol, *cells])
+    return rows
+
+
+def _answer(study: Study) -> Section:
+    manifest = study.manifest
+    done, planned = manifest["runs"], manifest["planned_runs"]
+    text = [
+        f"{len(manifest['seeds'])} trials of each fault under each protocol, at {len(study.sites)} client sites. "
+        + (f"Leader: {manifest['leader_choice']}" if manifest.get("leader_choice") else "")
+    ]
+    if done < planned:
+        text.append(f"Interrupted: only {done} of {planned} trials are in these numbers.")
+    tables = []
+    for fault in study.faults:
+        caption = f"{fault}: milliseconds after it began, median / 99th percentile / worst over the trials, all sites."
+        tables.append(Table(caption, ["protocol", *METRICS], rows_of(study, fault)))
+    text += ["; ".join(f"{name}: {meaning}" for name, meaning in METRICS.items()) + "."]
+    text.append(
+        "Never: in a closed loop the survivors, or a new leader, may be too far away for as many operations as before; "
+        "the latencies before and after, below, say so."
+    )
+    return Section("answer", "The answer in short", text, tables)
+
+
+def _fault(study: Study, fault: str, names: dict[str, str]) -> Section:
+    outages, trials = study.outages[study.outages["fault"] == fault], study.failover[study.failover["fault"] == fault]
+    per_site = []
+    for site in (*study.sites, ALL):
+        for protocol in study.protocols:
+            o = outages[(outages["protocol"] == protocol) & (outages["site"] == site)]
+            t = trials[(trials["protocol"] == protocol) & (trials["site"] == site)]
+            if not len(o):
+                continue
+            waits = t["unavailable_ms"].sort_values()
+            row = [number(o["usual_ms"].median(), 0), number(waits.median(), 0), number(waits.iloc[-1], 0)]
+            row += [f"{o['waited'].sum() / max(1, o['concerned'].sum()):.1%}"]
+            row += [str(t[name].sum()) for name in ("failed", "retried", "duplicates")]
+            for unit in ("ops", "ms"):
+                row.append(" → ".join(number(o[f"{when}_{unit}"].mean()) for when in ("before", "after")))
+            per_site.append([site, protocol, *row])
+    columns = [
+        "site", "protocol", "usual gap ms", "outage p50 ms", "outage worst ms", "waited > 1 s", "failed", "retried",
+        "twice", "ops/s before → after", "latency ms before → after",
+    ]  # fmt: skip
+    text = [
+        "Per client site; outage: the longest time without a completed operation that ended after the fault began. "
+        "Waited: of the operations that were open then or due later. Failed, retried, executed twice: sums over the "
+        "trials. Before and after: means over the trials, after = the last half of the time that was left.",
+    ]
+    figures = [
+        (
+            names["outage"],
+            "How long nothing was completed: anywhere, and at the site that waited most.",
+        ),
+        (names["timeline"], "Completed operations a second, all sites: median over the trials, and their range."),
+    ]
+    return Section(fault, f"Fault: {fault}", text, [Table("", columns, per_site, texts=2)], figures)
+
+
+def _checks(study: Study) -> Section:
+    checks = json.loads((study.folder / "checks.json").read_text(encoding="utf-8"))
+    counted: dict[tuple[str, str], list[int]] = {}
+    for check in checks:
+        entry = counted.setdefault((check["property"], check["verdict"]), [0, 0])
+        entry[0] += 1
+        entry[1] += check["checked"]
+    rows = [[name, verdict, f"{runs:,}", f"{seen:,}"] for (name, verdict), (runs, seen) in counted.items()]
+    text = ["Every trial was verified like a run of compare; a trial in which a guarantee fell has no numbers."]
+    return Section("checks", "Verification", text, [Table("", ["property", "verdict", "trials", "checked"], rows, 2)])
+
+
+def _settings(study: Study) -> Section:
+    scenario = study.manifest["scenario"]
+    rows = [
+        [key, json.dumps(value) if isinstance(value, dict | list) else str(value)] for key, value in scenario.items()
+    ]
+    for protocol, options in study.manifest["options"].items():
+        said = {k: options[k] for k in ("heartbeat_ms", "election_timeout_ms", "retry_ms") if k in options}
+        rows.append([f"{protocol}: detection", json.dumps(said)])
+    text = [f"To repeat it: {study.manifest['command']}"]
+    return Section("settings", "Settings", text, [Table("", ["setting", "value"], rows, 2)])
+
+
+def draw_outage(study: Study, fault: str) -> Figure:
+    """The distribution of the outage over the trials: of everybody together, and at the site that waited most."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    trials = study.failover[study.failover["fault"] == fault]
+    for axes, title in zip(panels, ("nobody anywhere was served", "the site that waited most"), strict=True):
+        longest = 0.0
+        for position, protocol in enumerate(study.protocols):
+            mine = trials[trials["protocol"] == protocol]
+            if title.startswith("nobody"):
+                waits = mine[mine["site"] == ALL]["unavailable_ms"]
+            else:
+                waits = mine[mine["site"] != ALL].groupby("seed")["unavailable_ms"].max()
+            if not len(waits):
+                continue
+            values = [0.0, *sorted(waits / 1000)]
+            axes.step(
+                values, [i / len(waits) for i in range(len(waits) + 1)], where="post", label=protocol, **line(position)
+            )
+            longest = max(longest, values[-1])
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("longest time without a completed operation, s")
+        axes.set_xlim(0, longest * 1.05 or 1)
+    panels[0].set_ylabel("share of trials")
+    panels[0].set_ylim(0, 1.02)
+    panels[0].legend(loc="lower right")
+    return figure
+
+
+def draw_timeline(study: Study, fault: str) -> Figure:
+    """Operations completed in each second, all sites together: the median over the trials, and their range."""
+    import matplotlib.pyplot as plt
+
+    frame = study.timeline[study.timeline["fault"] == fault]
+    protocols = [protocol for protocol in study.protocols if (frame["protocol"] == protocol).any()]
+    figure, panels = plt.subplots(
+        len(protocols), 1, figsize=(10, 0.8 + 1.7 * len(protocols)), sharex=True, layout="constrained", squeeze=False
+    )
+    at = study.manifest["scenario"]["at"]
+    for position, protocol in enumerate(protocols):
+        axes = panels[position][0]
+        mine = frame[frame["protocol"] == protocol].groupby(["seed", "second"])["completed_ops"].sum().unstack("second")
+        colour = look(position)["color"]
+        seconds = [second + 0.5 for second in mine.columns]
+        axes.fill_between(seconds, mine.min(), mine.max(), color=colour, alpha=0.2, lw=0)
+        axes.plot(seconds, mine.median(), color=colour, lw=1.8)
+        axes.axvline(at, color=BOUND, ls=":", lw=1.5)
+        axes.set_title(protocol, fontsize=11, loc="left")
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("ops/s")
+    panels[0][0].annotate(
+        fault, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(4, 3), textcoords="offset points", color=BOUND
+    )
+    panels[-1][0].set_xlabel("simulated time, s")
+    panels[-1][0].set_xlim(0, study.manifest["scenario"]["duration"])
+    return figure
+
+
+def print_failover(folder: Path, console: Console) -> None:
+    """The table of the answer."""
+    from rich.table import Table as Grid
+
+    study = Study(folder)
+    for fault in study.faults:
+        title = f"{fault}: ms after it began, median / worst of {len(study.manifest['seeds'])} trials"
+        grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in ("protocol", *METRICS):
+            grid.add_column(name, justify="left" if name == "protocol" else "right")
+        for row in rows_of(study, fault, ("median_ms", "worst_ms")):
+            grid.add_row(*row)
+        console.print(grid)
+        console.print()
+    failed, retried, twice = (int(study.failover[study.failover["site"] == ALL][n].sum()) for n in
+                              ("failed", "retried", "duplicates"))  # fmt: skip
+    console.print(f"operations never answered: {failed}, retried: {retried}, executed twice: {twice}")

@@ -1,0 +1,175 @@
+"""Failover studies: what a trial measures, the folder, resuming, bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consensus_bench.contract import ConfigError
+from consensus_bench.experiments.comparison import Interrupted
+from consensus_bench.experiments.failover import fault_name, make_failover, prepare_failover, trials
+from consensus_bench.experiments.failover_folder import FAILOVER, TIMELINE, run_failover
+from consensus_bench.report.failover import Study, rows_of, write_failover_report
+
+SITES = ["us-east-1", "us-west-2", "eu-west-1"]
+
+
+def study(**changes: Any) -> dict[str, Any]:
+    data = {
+        "sites": SITES, "leader": "us-east-1", "seeds": 2, "duration": 14.0, "at": 4.0, "workload": {"clients": 2},
+        "client_timeout_ms": 2500.0, "jobs": 1,
+    }  # fmt: skip
+    return {**data, **changes}
+
+
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The leader of each protocol dies in two trials."""
+    target = tmp_path_factory.mktemp("failover") / "run"
+    outcome = run_failover(prepare_failover(study(out=str(target))))
+    assert outcome.ok
+    assert not outcome.undecided
+    return outcome.folder
+
+
+def test_tables_have_the_columns_that_scripts_rely_on(folder: Path) -> None:
+    assert tuple(rows(folder, "failover.csv")[0]) == FAILOVER
+    assert tuple(rows(folder, "timeline.csv")[0]) == TIMELINE
+    assert {row["site"] for row in rows(folder, "failover.csv")} == {*SITES, "ALL"}
+    assert {row["fault"] for row in rows(folder, "failover.csv")} == {"crash-leader"}
+    assert len(rows(folder, "failover.csv")) == 3 * 2 * 4
+
+
+def test_a_leader_is_missed_and_a_replica_of_epaxos_is_not(folder: Path) -> None:
+    """With time-outs of 1 to 2 s: who follows waits for an election; EPaxos' other sites go on."""
+    for row in rows(folder, "failover.csv"):
+        unavailable = float(row["unavailable_ms"])
+        if row["site"] == "us-east-1":
+            assert unavailable > 2500, "its own replica is dead: its clients wait for their time-out"
+            assert int(row["retried"]) == 2
+        elif row["protocol"] == "epaxos":
+            assert unavailable < 1000
+            assert row["elect_ms"] == ""
+        else:
+            detect, elect = float(row["detect_ms"]), float(row["elect_ms"])
+            assert 900 <= detect < elect
+            assert elect - 200 < unavailable + 200
+        assert row["failed"] == row["duplicates"] == "0"
+
+
+def test_the_timeline_counts_every_answered_operation(folder: Path) -> None:
+    dips = {}
+    for row in rows(folder, "timeline.csv"):
+        if row["protocol"] == "raft" and row["seed"] == "1":
+            second = int(row["second"])
+            dips[second] = dips.get(second, 0) + int(row["completed_ops"])
+    assert len(dips) == 14
+    assert min(dips, key=lambda second: dips[second] if second else 1e9) in (4, 5, 6)
+    assert dips[3] > 40
+
+
+def test_the_latency_after_is_the_new_leaders(folder: Path) -> None:
+    for row in rows(folder, "outages.csv"):
+        if row["protocol"] != "epaxos":
+            assert row["new_leader"] in ("us-west-2", "eu-west-1")
+            if row["site"] == row["new_leader"]:
+                assert float(row["after_ms"]) < float(row["before_ms"]), "the leader has come to it"
+
+
+def test_the_fault_meets_every_phase_of_a_heartbeat() -> None:
+    planned = trials(prepare_failover(study(seeds=40)))
+    times = {t.settings.faults[0].time_ns("at") / 1e6 - 4000 for t in planned if t.protocol == "raft"}
+    assert len(times) == 40
+    assert 0 <= min(times) < 20
+    assert 80 < max(times) < 100
+    per_seed = {(t.seed, t.settings.faults[0].at) for t in planned}
+    assert len(per_seed) == 40, "every protocol meets the same fault at the same time"
+
+
+def test_report_and_repetition(folder: Path) -> None:
+    page = write_failover_report(folder)
+    text = page.read_text(encoding="utf-8")
+    for wanted in ("crash-leader", "until a command was committed under a new leader", "latency ms before → after"):
+        assert wanted in text
+    assert (folder / "figures" / "outage-1.png").is_file()
+    assert (folder / "figures" / "timeline-1.svg").is_file()
+    assert [row[0] for row in rows_of(Study(folder), "crash-leader")] == ["multi-paxos", "raft", "epaxos"]
+    assert rows_of(Study(folder), "crash-leader")[2][2] == "no leader"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["complete"] is True
+    assert "consensus-bench failover --sites" in manifest["command"]
+    assert run_failover(prepare_failover(study(out=str(folder)))).reused
+
+
+def test_an_interruption_keeps_what_is_finished(tmp_path: Path, folder: Path) -> None:
+    def after_two(finished: int, _planned: int, _share: float) -> None:
+        if finished == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="2 of 6 runs are finished"):
+        run_failover(prepare_failover(study(out=str(tmp_path / "run"))), after_two)
+    assert {row["protocol"] for row in rows(tmp_path / "run", "failover.csv")} == {"multi-paxos", "raft"}
+    assert "only 2 of 6 trials" in write_failover_report(tmp_path / "run").read_text(encoding="utf-8")
+    run_failover(prepare_failover(study(out=str(tmp_path / "run"))))
+    for name in ("failover.csv", "outages.csv", "timeline.csv", "summary.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_detection_settings_have_one_meaning() -> None:
+    scenario = make_failover(
+        study(election_timeout_ms=[500, 800], heartbeat_ms=50, options={"raft": {"heartbeat_ms": 20}})
+    )
+    assert scenario.options["epaxos"] == {"election_timeout_ms": [500, 800], "heartbeat_ms": 50}
+    assert scenario.options["raft"]["heartbeat_ms"] == 20
+
+
+def test_clients_turn_to_where_they_are_told() -> None:
+    far = trials(prepare_failover(study(reroute={"us-east-1": "eu-west-1"})))[0].settings
+    assert far.reroute == ((0, 2),)
+
+
+def test_several_faults_each_by_itself() -> None:
+    setup = prepare_failover(study(faults=["crash-leader", "pause:leader", "partition:leader|*"], restart_after=3.0))
+    planned = trials(setup)
+    assert len(planned) == 3 * 3 * 2
+    assert {t.fault for t in planned} == {"crash-leader", "pause:leader", "partition:leader|*"}
+    assert all(t.settings.faults[0].duration == "3 s" for t in planned)
+    assert all(len(t.settings.faults) == 1 for t in planned)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"faults": ["crash:nowhere"]}, "nowhere"),
+        ({"faults": []}, "name at least one"),
+        ({"faults": ["crush:leader"]}, "did you mean 'crash'"),
+        ({"at": 0.5}, "at = 0.5: must lie between"),
+        ({"at": 13.5}, "at = 13.5: must lie between"),
+        ({"restart_after": 60.0}, "restart_after = 60"),
+        ({"load_rates": [100.0]}, "no sweeps"),
+        ({"reroute": {"nowhere": "us-east-1"}}, "'nowhere' is no client site"),
+        ({"reroute": {"us-east-1": "us-east-1"}}, "not another replica's site"),
+        ({"election_timeout_ms": [50, 80]}, "heartbeat_ms = 100"),
+        ({"trial": 5}, "key 'trial' is unknown"),
+    ],
+)
+def test_bad_input(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        trials(prepare_failover(study(**changes)))
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_names_of_faults() -> None:
+    for text, name in (("crash-leader", "crash-leader"), ("slow-cpu:leader,factor=8", "slow-cpu:leader,factor=8.0")):
+        scenario = make_failover(study(faults=[text]))
+        assert fault_name(scenario.faults[0]) == name
