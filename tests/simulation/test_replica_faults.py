@@ -10,6 +10,7 @@ from worlds import MS, Ping, Toy
 
 from consensus_bench.contract import Context
 from consensus_bench.simulation.faults.parsing import parse_fault
+from consensus_bench.simulation.network import NO_JITTER, Jitter
 from consensus_bench.simulation.profiles import Profile
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import SECOND_NS, World
@@ -133,6 +134,29 @@ def test_what_a_paused_process_had_under_way_leaves_when_it_goes_on() -> None:
         assert heard(world, to=0, source=1) == ([] if arrival is None else [(arrival, 2)])
     world = toys(Answering, ["pause:p1@30 ms+100 ms", "crash:p1,when=pause begins,after=50 ms"], profile=slow)
     assert heard(world, to=0, source=1) == []
+
+
+def test_a_link_keeps_its_order_over_a_pause_of_its_sender() -> None:
+    """The processor has a backlog of pings when the pause begins; those it sends after the pause come behind it."""
+
+    class Echoing(Beating):
+        __slots__ = ()
+
+        def on_ping(self, ctx: Context, source: int, message: Ping) -> None:
+            super().on_ping(ctx, source, message)
+            if self.me == 1 and source == 0:
+                ctx.send_unsynced(0, Ping(message.number))
+
+        def on_timer(self, ctx: Context, name: Any) -> None:
+            if self.me == 0:
+                super().on_timer(ctx, name)
+
+    slow = Profile(name="slow", source="test", receive_us=20_000)
+    for jitter in (NO_JITTER, Jitter("lognormal", 0.5)):
+        world = toys(Echoing, ["pause:p1@305 ms+33 ms"], profile=slow, jitter=jitter)
+        numbers = [number for _, number in heard(world, to=0, source=1)]
+        assert len(numbers) > 30
+        assert numbers == sorted(numbers)
 
 
 def test_a_paused_leader_answers_late_and_has_forgotten_nothing() -> None:

@@ -41,10 +41,42 @@ class Trouble(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """How much later a duplicate arrives, or how long what is overtaken is held up, at most."""
 
 
-class Gate:
-    """Stands in front of ``link``'s callback. ``troubles`` are those of the faults that strike it now."""
+class _Line:
+    """Messages of a link that were delayed, in order: none arrives before one that joined earlier."""
 
-    __slots__ = ("_base_ns", "_draw", "_floor_ns", "_inner", "_name", "_queued", "_receiver", "_sender", "_world",
+    __slots__ = ("_last_ns", "_then", "_world", "waiting")
+
+    def __init__(self, world: World, then: Callable[[Any], None]) -> None:
+        self._world = world
+        self._then = then
+        self._last_ns = 0
+        self.waiting = 0
+
+    def join(self, event: Any, at_ns: int) -> None:
+        """``event`` goes on at that time, or when those before it have."""
+        self._last_ns = max(at_ns, self._last_ns)
+        self.waiting += 1
+        _postpone(self._world, event, self._last_ns, self._leave)
+
+    def _leave(self, event: Any) -> None:
+        self.waiting -= 1
+        self._then(event)
+
+
+def _postpone(world: World, event: Any, at_ns: int, then: Callable[[Any], None]) -> None:
+    event.arrive_ns = at_ns
+    event.callbacks = (then,)
+    world.schedule(event, NORMAL, at_ns - world.env.now)
+
+
+class Gate:
+    """Stands in front of ``link``'s callback. ``troubles`` are those of the faults that strike it now.
+
+    A message passes in two steps, each of which keeps the order: it has left its sender (which may have been paused),
+    then it has crossed the link (which may be in trouble).
+    """
+
+    __slots__ = ("_base_ns", "_crossing", "_draw", "_inner", "_late", "_name", "_receiver", "_sender", "_world",
                  "origin", "target", "troubles")  # fmt: skip
 
     def __init__(self, world: World, link: Link, origin: End, target: End, base_ns: int) -> None:
@@ -55,8 +87,8 @@ class Gate:
         self._receiver: FaultyMachine | None = None if target.replica is None else world.faulty(target.replica)
         self._name = f"{origin.site}/{origin.replica} to {target.site}/{target.replica}"
         self._draw: Random | None = None
-        self._floor_ns = 0  # nothing may arrive before this, so that what was delayed is not overtaken
-        self._queued = 0  # messages that were delayed and have not arrived
+        self._late = _Line(world, self._cross)
+        self._crossing = _Line(world, self._enter)
         self.origin = origin
         self.target = target
         self.troubles: list[Trouble] = []
@@ -70,16 +102,16 @@ class Gate:
             if late_ns is None:  # it has not left yet
                 sender.outbox.append((self, event))
                 return
-            if late_ns:
-                self._again(event, event.arrive_ns + late_ns, self._pass)
+            if late_ns or self._late.waiting:
+                self.leave_late(event, late_ns)
                 return
-        self._pass(event)
+        self._cross(event)
 
     def leave_late(self, event: Any, late_ns: int) -> None:
-        """The sender goes on, and the message leaves: so much later than it would have."""
-        self._again(event, event.arrive_ns + late_ns, self._pass)
+        """The message left so much later than planned, because its sender was paused; what left after it follows."""
+        self._late.join(event, event.arrive_ns + late_ns)
 
-    def _pass(self, event: Any) -> None:
+    def _cross(self, event: Any) -> None:
         now: int = event.arrive_ns
         at, overtaken, twice_ns = now, False, -1
         for trouble in self.troubles:
@@ -92,13 +124,11 @@ class Gate:
                 overtaken = True
                 at += self._later(trouble)
         if twice_ns >= 0:
-            self._again(_twin(event), at + twice_ns, self._enter)
+            _postpone(self._world, msgspec.structs.replace(event), at + twice_ns, self._enter)
         if overtaken:
-            self._again(event, at, self._enter)
-        elif at > now or self._queued:
-            self._floor_ns = max(at, self._floor_ns)
-            self._queued += 1
-            self._again(event, self._floor_ns, self._enter_in_order)
+            _postpone(self._world, event, at, self._enter)
+        elif at > now or self._crossing.waiting:
+            self._crossing.join(event, at)
         else:
             self._enter(event)
 
@@ -113,22 +143,9 @@ class Gate:
             self._draw = plain_stream(self._world.seed, "faults", "link", self._name)
         return self._draw
 
-    def _again(self, event: Any, at_ns: int, then: Callable[[Any], None]) -> None:
-        event.arrive_ns = at_ns
-        event.callbacks = (then,)
-        self._world.schedule(event, NORMAL, at_ns - self._world.env.now)
-
-    def _enter_in_order(self, event: Any) -> None:
-        self._queued -= 1
-        self._enter(event)
-
     def _enter(self, event: Any) -> None:
         receiver = self._receiver
         if receiver is not None and receiver.paused:
             receiver.inbox.append((self._inner, event))
         else:
             self._inner(event)
-
-
-def _twin(event: Any) -> Any:
-    return msgspec.structs.replace(event)

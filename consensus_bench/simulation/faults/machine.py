@@ -139,8 +139,10 @@ class FaultyMachine(Machine):
 
     def held_up_ns(self, leave_ns: int) -> int | None:
         """How much later a message leaves that would have left at that time; None: it has not yet."""
-        for began, ended in self.pauses:
-            if began < leave_ns < ended:
+        for began, ended in reversed(self.pauses):
+            if leave_ns >= ended:
+                break
+            if leave_ns > began:
                 return None if ended == NEVER_NS else ended - began
         return 0
 
