@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ def search_of(protocol: str, **bounds: Any) -> Search:
     found = find_protocol(protocol)
     properties = find_properties([], limits.crashes, found.decides)
     return Search(found, make_options(found, {}, limits.replicas), limits, properties)
+
+
+@cache
+def found_by(protocol: str, bounds: Bounds) -> Report:
+    return explore(protocol, bounds)
 
 
 PINNED = [
@@ -118,7 +124,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("name", "bounds", "length"), FOUND)
 def test_a_mutant_is_found_with_a_shortest_trace(name: str, bounds: dict[str, Any], length: int) -> None:
-    report = explore(mutant(name), Bounds(**bounds))
+    report = found_by(mutant(name), Bounds(**bounds))
     assert report.extent == "violated" and report.trace is not None
     assert report.trace.length == report.depth == length
     assert report.trace.violation is not None and report.trace.violation.property == "agreement"
@@ -166,7 +172,7 @@ def test_two_ballots_are_too_few_for_some(name: str) -> None:
 
 
 def test_a_forgotten_promise_is_told_step_by_step() -> None:
-    report = explore(mutant("ForgetsPromises"), Bounds(crashes=1))
+    report = found_by(mutant("ForgetsPromises"), Bounds(crashes=1))
     assert report.trace is not None
     texts = [step.text for step in report.trace.steps if step.kind != "start" and not step.own]
     assert texts[:4] == [
@@ -230,9 +236,9 @@ def test_an_unknown_property_is_refused() -> None:
 # --- traces -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def found() -> Report:
-    return explore(mutant("AcceptsWhenOutbid"), Bounds())
+    return found_by(mutant("AcceptsWhenOutbid"), Bounds())
 
 
 def run_again(trace: Trace) -> Any:
