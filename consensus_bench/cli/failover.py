@@ -24,6 +24,12 @@ _RENAMED = {"election_timeout": "election_timeout_ms", "heartbeat": "heartbeat_m
 @click.option("--election-timeout", metavar="LOW,HIGH", help="Of every protocol, ms.  [default: 1000,2000]")
 @click.option("--heartbeat", type=float, help="Of every protocol, ms.  [default: 100]")
 @click.option(
+    "--background",
+    metavar="KIND:TARGET",
+    multiple=True,
+    help="What is wrong all the time, as lossy-link:all,rate=0.01; may be repeated.",
+)
+@click.option(
     "--reroute",
     "reroutes",
     metavar="SITE=SITE",

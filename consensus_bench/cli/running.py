@@ -49,7 +49,8 @@ def tell(
             err=True,
         )
         return 130
-    report = write_report(outcome.folder)
+    write_report(outcome.folder)
+    report = outcome.folder / "report.html"
     if as_json:
         click.echo(_as_json(outcome, report))
     elif quiet:

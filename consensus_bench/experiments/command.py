@@ -54,6 +54,8 @@ def command_line(scenario: Scenario, command: str = "compare", default: Scenario
             words += ["--set", f"{label}.{name}={_text(value)}"]
     for fault in scenario.faults:
         words += ["--fault", fault_line(fault)]
+    for fault in getattr(scenario, "background", ()):
+        words += ["--background", fault_line(fault)]
     if scenario.nemesis is not None:
         words += _nemesis(scenario.nemesis)
     return shlex.join(words)

@@ -22,7 +22,7 @@ from consensus_bench.experiments.setup import Setup, prepare, split_entry
 from consensus_bench.experiments.statistics import NS_PER_MS, NS_PER_S, column
 from consensus_bench.simulation.faults import AnyFault, Fault
 from consensus_bench.simulation.faults.kinds import Crash, DiskFault
-from consensus_bench.simulation.faults.parsing import fault_line
+from consensus_bench.simulation.faults.parsing import fault_line, parse_faults
 from consensus_bench.simulation.faults.times import time_text
 from consensus_bench.simulation.operations import NEVER
 from consensus_bench.simulation.randomness import plain_stream
@@ -55,6 +55,8 @@ class Failover(Scenario, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load_rates: tuple[float, ...] = ()
     conflict_levels: tuple[float, ...] = ()
     faults: tuple[AnyFault, ...] = (Crash(target="leader"),)
+    background: tuple[AnyFault, ...] = ()
+    """What is wrong all the time, in every trial: lossy links, for instance."""
     at: float = 5.0
     restart_after: float | None = None
     election_timeout_ms: tuple[float, float] | None = None
@@ -98,10 +100,15 @@ def make_failover(data: Mapping[str, Any], where: str = "") -> Failover:
     if options:
         values["options"] = options
     workload = values.get("workload", {})
+    values["background"] = [_from_the_start(fault) for fault in parse_faults(values.get("background", ()))]
     values["workload"] = {"clients": CLIENTS, **({"preset": workload} if isinstance(workload, str) else workload)}
     scenario = make_scenario_of(Failover, values, where)
     timed = tuple(_timed(scenario, fault) for fault in scenario.faults)
     return msgspec.structs.replace(scenario, faults=timed)
+
+
+def _from_the_start(fault: Fault) -> Fault:
+    return fault if fault.at or fault.when else msgspec.structs.replace(fault, at="0 s")
 
 
 def _timed(scenario: Failover, fault: Fault) -> Fault:
@@ -151,6 +158,10 @@ class Cost(msgspec.Struct, frozen=True):
     outages: dict[str, Outage]
     timeline: dict[str, list[int]]
     new_leader: int | None
+    false_alarms: int
+    """How often a replica acted on a silence while nobody had died, from the end of the warm-up on."""
+    false_elections: int
+    """How often that gave another leader."""
     duplicates: int = 0
 
 
@@ -172,7 +183,9 @@ def trials(setup: Setup) -> list[Trial]:
                 heartbeat_ms = contestant.all_options(len(setup.sites)).heartbeat_ms
                 moved = _moved(fault, plain_stream(seed, "failover").random() * heartbeat_ms)
                 settings = run_settings(setup, contestant, seed, scenario.workload, scenario.duration, scenario.warmup)
-                settings = msgspec.structs.replace(settings, faults=(moved,), reroute=_reroute(setup, scenario))
+                settings = msgspec.structs.replace(
+                    settings, faults=(moved, *scenario.background), reroute=_reroute(setup, scenario)
+                )
                 name = fault_name(fault)
                 key = f"{contestant.label}-fault{scenario.faults.index(fault)}-seed{seed}"
                 rate = scenario.workload.rate or len(setup.client_sites) * scenario.workload.clients / TYPICAL_LATENCY_S
@@ -213,11 +226,14 @@ def do_trial(trial: Trial, parts: Parts[TrialResult], stop: Callable[[], bool]) 
 
 
 def cost(world: World, table: Table, sites: tuple[str, ...]) -> Cost | None:
-    """What the first fault of a finished run cost; None if it never took place."""
-    if not world.fault_log:
+    """What the fault of a finished trial cost; None if it never took place."""
+    kind = world.settings.faults[0].kind
+    began = [entry.start_ns for entry in world.fault_log if entry.kind == kind and entry.start_ns]
+    if not began:
         return None
-    fault_ns = world.fault_log[0].start_ns
+    fault_ns = began[0]
     window = window_of(world.settings)
+    quiet = range(window.start_ns, fault_ns)
     by_site = {site: table[column(table, "site") == number] for number, site in enumerate(sites)}
     detected = [at for at, _ in world.suspicions if at >= fault_ns]
     elected = [(at, replica) for at, replica in world.elections if at >= fault_ns]
@@ -228,6 +244,8 @@ def cost(world: World, table: Table, sites: tuple[str, ...]) -> Cost | None:
         outages={site: outage(rows, window, fault_ns) for site, rows in {**by_site, ALL: table}.items()},
         timeline={site: _per_second(rows, world.settings.duration_s) for site, rows in by_site.items()},
         new_leader=elected[-1][1] if elected else None,
+        false_alarms=sum(at in quiet for at, _ in world.suspicions),
+        false_elections=sum(at in quiet for at, _ in world.elections),
     )
 
 

@@ -40,7 +40,7 @@ FAILOVER: Final = (
     "retried", "duplicates",
 )  # fmt: skip
 _MORE: Final = tuple(name for name in Outage.__struct_fields__ if name not in FAILOVER)
-OUTAGES: Final = ("protocol", "seed", "fault", "site", "new_leader", *_MORE)
+OUTAGES: Final = ("protocol", "seed", "fault", "site", "new_leader", "false_alarms", "false_elections", *_MORE)
 SUMMARY: Final = ("protocol", "fault", "seed", "site", "metric", "trials", "median_ms", "p99_ms", "worst_ms")
 METRICS: Final = ("detect", "elect", "unavailable", "recovered90")
 TIMELINE: Final = ("protocol", "seed", "site", "second", "completed_ops")
@@ -157,7 +157,10 @@ def _outages(planned: list[Trial], results: dict[str, TrialResult]) -> Iterator[
     for trial, cost in _done(planned, results):
         leader = None if cost.new_leader is None else trial.replicas[cost.new_leader]
         for site, o in cost.outages.items():
-            yield (trial.protocol, trial.seed, trial.fault, site, leader, *(getattr(o, name) for name in _MORE))
+            yield (
+                trial.protocol, trial.seed, trial.fault, site, leader, cost.false_alarms, cost.false_elections,
+                *(getattr(o, name) for name in _MORE),
+            )  # fmt: skip
 
 
 def _summary(planned: list[Trial], results: dict[str, TrialResult]) -> Iterator[Row]:

@@ -173,3 +173,19 @@ def test_names_of_faults() -> None:
     for text, name in (("crash-leader", "crash-leader"), ("slow-cpu:leader,factor=8", "slow-cpu:leader,factor=8.0")):
         scenario = make_failover(study(faults=[text]))
         assert fault_name(scenario.faults[0]) == name
+
+
+def test_false_elections_are_counted_apart(tmp_path: Path) -> None:
+    """Time-outs shorter than the jitter and loss of the links: elections while nobody has died."""
+    nervous = study(
+        protocols=["multi-paxos"], seeds=1, at=12.0, background=["lossy-link:all,rate=0.05"], jitter="lognormal:0.3",
+        election_timeout_ms=[150, 300], heartbeat_ms=100, out=str(tmp_path / "run"),
+    )  # fmt: skip
+    run_failover(prepare_failover(nervous))
+    row = rows(tmp_path / "run", "outages.csv")[0]
+    assert int(row["false_alarms"]) >= int(row["false_elections"]) >= 2
+    command = json.loads((tmp_path / "run" / "manifest.json").read_bytes())["command"]
+    assert "--background lossy-link:all@0,rate=0.05" in command
+    calm = study(protocols=["multi-paxos"], seeds=1, out=str(tmp_path / "calm"))
+    run_failover(prepare_failover(calm))
+    assert rows(tmp_path / "calm", "outages.csv")[0]["false_alarms"] == "0"
