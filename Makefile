@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -59,6 +59,10 @@ reference: $(STAMP)
 # Raft's published elections beside the simulated ones.
 elections: $(STAMP)
 	$(BIN)/python results/elections/make.py
+
+# The leader's death under each protocol, and the trade between outage and false elections.
+failover: $(STAMP)
+	$(BIN)/python results/failover/make.py
 
 # Pin every dependency with hashes and without host names.
 lock:
