@@ -228,6 +228,10 @@ class Population:
         """How many operations have no answer."""
         return sum(len(client.pending) for client in self.clients)
 
+    def abandoned(self) -> int:
+        """How many operations have no answer because their clients died."""
+        return len(self._abandoned)
+
     def record_unanswered(self) -> None:
         """Rows for the operations that never had an answer: they may or may not have taken effect."""
         pending = [(client, request) for client in self.clients for request in client.pending.values()]

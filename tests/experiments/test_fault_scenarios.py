@@ -128,3 +128,14 @@ def test_the_folder_says_what_was_injected(tmp_path: Path) -> None:
         {"kind": "crash", "target": "us-west-2", "at": "1 s", "duration": "500 ms"}
     ]  # fmt: skip
     assert "--fault crash:us-west-2@1+500ms" in manifest["command"]
+
+
+def test_operations_of_clients_that_died_are_not_waited_for(tmp_path: Path) -> None:
+    scenario = small(faults=["crash-site:us-west-2@1+0.5"], protocols=["raft"], out=str(tmp_path / "a"))
+    outcome = run_prepared(prepare(scenario))
+    assert outcome.ok
+    assert outcome.undecided == []
+    checks = json.loads((outcome.folder / "checks.json").read_text())
+    assert [c["detail"] for c in checks if c["property"] == "every operation answered"] == [
+        "operations, all within 30 s of the last one, but for 2 whose clients died"
+    ]

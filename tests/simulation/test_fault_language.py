@@ -97,6 +97,7 @@ def test_any_fault_is_a_line_and_a_table(data: st.DataObject) -> None:
         ("crash:leader@3,every=20", ("every = 20 s", "10 s")),
         ("crash:leader,when=leader elected,every=2,duration=1", ("goes with at",)),
         ("crash:leader@3,times=2", ("goes with every or when",)),
+        ("pause:leader,when=pause begins,times=999999999", ("at most 100000",)),
         ("crash:leader@3+0", ("duration = 0 s", "above 0")),
         ("corrupt-record:leader@3+2", ("in a moment",)),
         ("corrupt-record:leader@3,records=0", ("records = 0",)),

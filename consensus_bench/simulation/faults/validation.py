@@ -36,6 +36,7 @@ HAPPENINGS: Final = (ELECTED, CRASHED, RESTARTED)
 """What ``when`` may wait for, beside "KIND begins" and "KIND ends"."""
 _FOREVER_NS: Final = 1 << 62
 _SHORTEST_NS: Final = 1_000_000
+_MOST_TIMES: Final = 100_000
 
 
 def check_faults(faults: Sequence[Fault], sites: Sequence[str], client_sites: Sequence[str], duration_s: float) -> None:
@@ -88,8 +89,8 @@ def _check_trigger(fault: Fault, duration_s: float) -> None:
             raise ConfigError(f"duration = {fault.duration}: must be over before the next one, every {fault.every}")
         if not fault.duration and not isinstance(fault, DiskFault):
             raise ConfigError(f"every = {fault.every}: needs a duration that is shorter")
-    if fault.times < 0 or (fault.times and not (fault.every or fault.when)):
-        raise ConfigError(f"times = {fault.times}: a positive number that goes with every or when")
+    if not 0 <= fault.times <= _MOST_TIMES or (fault.times and not (fault.every or fault.when)):
+        raise ConfigError(f"times = {fault.times}: goes with every or when, and is at most {_MOST_TIMES}")
     if fault.duration and isinstance(fault, DiskFault):
         raise ConfigError(f"duration = {fault.duration}: a {fault.kind} happens in a moment")
     if fault.duration and fault.time_ns("duration") <= 0:
