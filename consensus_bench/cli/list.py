@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-_KINDS = ("protocols", "topologies", "workloads", "profiles")
+_KINDS = ("protocols", "topologies", "workloads", "profiles", "faults")
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(_KINDS), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as one JSON object.")
 def command(kind: str | None, as_json: bool) -> None:
-    """List protocols with their options, topologies, workloads and profiles; or only one KIND of these."""
+    """List protocols with their options, topologies, workloads, profiles and faults; or only one KIND of these."""
     from consensus_bench.experiments import catalogue
 
     found = {name: getattr(catalogue, name)() for name in _KINDS if kind in (None, name)}
@@ -59,7 +59,20 @@ def _profiles(entries: dict[str, Any]) -> Iterator[str]:
         yield f"  {entry['source']}"
 
 
-_LINES = {"protocols": _protocols, "topologies": _topologies, "workloads": _workloads, "profiles": _profiles}
+def _faults(entries: dict[str, Any]) -> Iterator[str]:
+    for name, entry in entries.items():
+        yield f"{name}: {entry['about']}"
+        if entry["keys"]:
+            yield f"  {','.join(f'{key}={_text(default)}' for key, default in entry['keys'].items())}"
+
+
+_LINES = {
+    "protocols": _protocols,
+    "topologies": _topologies,
+    "workloads": _workloads,
+    "profiles": _profiles,
+    "faults": _faults,
+}
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What there is to choose from: protocols with their options, topologies, workloads, profiles; as plain data."""
+"""What there is to choose from: protocols with their options, topologies, workloads, profiles, faults; plain data."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import msgspec
 
 from consensus_bench.contract import Options
 from consensus_bench.contract.registry import find_protocol, protocol_names
+from consensus_bench.simulation.faults.kinds import KINDS, Fault
 from consensus_bench.simulation.profiles import find_profile, profile_names
 from consensus_bench.simulation.workload import PRESETS, preset
 from consensus_bench.topology import load_topology, topology_names
@@ -48,6 +49,18 @@ def workloads() -> dict[str, Any]:
 def profiles() -> dict[str, Any]:
     """Per profile of a machine: its costs with their source."""
     return {name: msgspec.to_builtins(find_profile(name)) for name in profile_names()}
+
+
+def faults() -> dict[str, Any]:
+    """Per kind of fault: what it is, and its own keys with their defaults."""
+    common = Fault.__struct_fields__
+    return {
+        name: {
+            "about": " ".join((kind.__doc__ or "").replace("``", "").split()),
+            "keys": {f.name: f.default for f in msgspec.structs.fields(kind) if f.name not in common},
+        }
+        for name, kind in KINDS.items()
+    }
 
 
 def about(protocol: type) -> str:

@@ -20,11 +20,12 @@ from consensus_bench.experiments.catalogue import option_table
 
 def test_the_list_names_everything_that_a_flag_takes() -> None:
     found = json.loads(CliRunner().invoke(list_command, ["--json"]).stdout)
-    assert set(found) == {"protocols", "topologies", "workloads", "profiles"}
+    assert set(found) == {"protocols", "topologies", "workloads", "profiles", "faults"}
     assert {"multi-paxos", "raft", "epaxos"} <= set(found["protocols"])
     assert "us-east-1" in found["topologies"]["aws-2025"]["sites"]
     assert found["workloads"]["ycsb-a"]["settings"]["reads"] == 0.5
     assert found["profiles"]["zero"]["receive_us"] == 0
+    assert found["faults"]["lossy-link"]["keys"] == {"rate": 0.1}
 
 
 def test_every_option_of_every_protocol_is_listed_with_its_meaning() -> None:
@@ -49,6 +50,8 @@ def test_the_text_is_for_people() -> None:
     assert "--set epaxos.rules=star" in text
     assert "--set epaxos.election_timeout_ms=1000.0,2000.0" in text
     assert "topologies:" not in text
+    text = CliRunner().invoke(list_command, ["faults"]).stdout
+    assert "\n  lossy-link: Each message is lost with probability rate.\n    rate=0.1\n" in text
 
 
 @pytest.mark.parametrize(
