@@ -77,7 +77,7 @@ class MultiPaxos(Replica):
     __slots__ = (
         "batch_ns", "committed", "election_high_ns", "election_low_ns", "everyone", "fetching", "forwarded",
         "heartbeat_ns", "leader", "log", "next", "open", "phase1_quorum", "phase2_quorum", "promised", "promises",
-        "proposed", "queue", "resend_below", "retry_ns", "role", "saved", "sessions", "silent_since", "votes",
+        "proposed", "queue", "resend_below", "retry_ns", "role", "saved", "sessions", "votes",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
         "batch_ns", "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
@@ -109,17 +109,15 @@ class MultiPaxos(Replica):
         self.leader: int | None = None
         """Who is known to lead at ``promised``."""
         self.queue: list[Command] = []
+        """Requests that wait for a leader, or for the leader's window."""
         self.forwarded: dict[tuple[int, int], Command] = {}
         """What was passed on to the leader and is not executed here yet: if that leader dies, the next one gets it."""
-        """Requests that wait for a leader, or for the leader's window."""
         self.open: set[tuple[int, int]] = set()
         """(client, sequence) of what is queued or proposed here, so that a retry is not proposed again."""
         self.promises: dict[int, Promise] = {}
         self.next = FIRST_SLOT
         self.proposed: dict[int, Accept] = {}
         self.votes: dict[int, int] = {}
-        self.silent_since = FIRST_SLOT
-        """``next`` at the last heartbeat tick: if it has not moved, nothing was sent to the others since."""
         self.resend_below = FIRST_SLOT
         """``next`` at the last retry tick: older proposals have waited for at least ``retry_ms``."""
         self.fetching = 0
@@ -262,7 +260,7 @@ class MultiPaxos(Replica):
         self.promises.clear()
         self.role = LEADER
         self.leader = self.me
-        self.next = self.silent_since = self.resend_below = self._first_uncertain()
+        self.next = self.resend_below = self._first_uncertain()
         self.open = {(command.client, command.sequence) for command in uncertain if command.kind != "noop"}
         ctx.note("elected")
         ctx.cancel_timer("election")
@@ -475,9 +473,8 @@ class MultiPaxos(Replica):
             ctx.note("suspected")
             self._campaign(ctx)
         elif name == "heartbeat":
-            if self.next == self.silent_since:
-                ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
-            self.silent_since = self.next
+            # Also just after an Accept: to leave one out would make a silence of nearly two heartbeats.
+            ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
             ctx.set_timer("heartbeat", self.heartbeat_ns)
         elif name == "batch":
             self._propose_queued(ctx, True)

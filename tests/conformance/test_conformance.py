@@ -176,7 +176,7 @@ def test_a_cluster_goes_on_with_a_replica_recovered_from_any_prefix(spec: str, s
     back, and the verifier compares everything that follows with everything that had been visible."""
     slow_disk = msgspec.structs.replace(CALM, sync=0.0, request=0.08)
     unwritten = 0
-    for moment in range(16, 400, 16):
+    for moment in range(12, 400, 12):
         for victim in range(3):
             survive = 0
             while True:

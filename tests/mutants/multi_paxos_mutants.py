@@ -97,7 +97,7 @@ class CountsOldPromises(Mutant):
     """Only promises for the candidate's own ballot count."""
 
     __slots__ = ()
-    hunt = "duels"
+    hunt = "elections"
 
     def on_promise(self, ctx: Context, source: int, message: Promise) -> None:
         super().on_promise(ctx, source, Promise(self.promised, message.accepted))
