@@ -179,7 +179,7 @@ def test_false_elections_are_counted_apart(tmp_path: Path) -> None:
     """Time-outs shorter than the jitter and loss of the links: elections while nobody has died."""
     nervous = study(
         protocols=["multi-paxos"], seeds=1, at=12.0, background=["lossy-link:all,rate=0.05"], jitter="lognormal:0.3",
-        election_timeout_ms=[150, 300], heartbeat_ms=100, out=str(tmp_path / "run"),
+        election_timeout_ms=[105, 160], heartbeat_ms=100, out=str(tmp_path / "run"),
     )  # fmt: skip
     run_failover(prepare_failover(nervous))
     row = rows(tmp_path / "run", "outages.csv")[0]
