@@ -402,10 +402,14 @@ class MultiPaxos(Replica):
     def _teach(self, ctx: Context, to: int, first: int) -> None:
         if first < self.committed:
             values = self.log.values(first, min(first + CHUNK, self.committed))
-            ctx.send_unsynced(to, Chosen(first, values, self.committed))
+            ctx.send_unsynced(to, Chosen(self.promised, first, values, self.committed))
 
     def on_chosen(self, ctx: Context, source: int, message: Chosen) -> None:
-        """Learn; ask for the next part; a candidate that was taught asks for the promises that it still lacks."""
+        """Learn; ask for the next part; a candidate that was taught asks for the promises that it still lacks. To know
+        what was chosen is to know of the ballot: an old leader would otherwise tell its followers, who may have
+        accepted something else from it, that these slots are chosen."""
+        if message.ballot > self.promised:
+            self._follow(ctx, message.ballot, None)
         for slot, command in enumerate(message.commands, message.first):
             self._learn(ctx, slot, command)
         self._advance(ctx)

@@ -98,8 +98,10 @@ class Fetch(Message, frozen=True, gc=False):
 
 
 class Chosen(Message, frozen=True, gc=False):
-    """The values of consecutive slots from ``first`` on; the sender knows all below ``committed``."""
+    """The values of consecutive slots from ``first`` on; the sender knows all below ``committed``, and none of them was
+    chosen at a higher ballot than ``ballot``."""
 
+    ballot: Ballot
     first: int
     commands: tuple[Command, ...]
     committed: int

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import NOOP, Ballot, Cluster, Command, Context
 from protocols.multi_paxos import CANDIDATE, MultiPaxos
-from protocols.multi_paxos_messages import Accept, Accepted, MultiPaxosOptions, Promise
-from protocols.slots import CHOSEN
+from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise
+from protocols.slots import CHOSEN, FIRST_SLOT
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
@@ -181,6 +182,64 @@ class TrustsOldAcceptances(Mutant):
         super()._advance(ctx, ballot, limit)
 
 
+class LearnsNoBallots(Mutant):
+    """Whoever learns what was chosen at a higher ballot leads no more: what a leader says is chosen, its followers take
+    to be what they accepted from it."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_chosen(self, ctx: Context, source: int, message: Chosen) -> None:
+        super().on_chosen(ctx, source, Chosen(self.promised, message.first, message.commands, message.committed))
+
+
+class TeachesWhatItAccepted(Mutant):
+    """Only what is known to be chosen is taught."""
+
+    __slots__ = ()
+
+    def _teach(self, ctx: Context, to: int, first: int) -> None:
+        values = self.log.values(first, self.log.end) if first < self.log.end else ()
+        ctx.send_unsynced(to, Chosen(self.promised, first, values, first + len(values)))
+
+
+class AcceptsWithoutPromising(Mutant):
+    """To accept at a ballot is to promise it: no lower one is served afterwards."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_accept(self, ctx: Context, source: int, message: Accept) -> None:
+        promised = self.promised
+        super().on_accept(ctx, source, message)
+        if self.promised > promised:
+            self.promised = promised
+            self.leader = None
+
+
+class CountsItsVoteAtOnce(Mutant):
+    """A leader's own vote counts when it is on its disk, like any other's."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def _propose(self, ctx: Context, commands: tuple[Command, ...]) -> None:
+        slot = self.next
+        super()._propose(ctx, commands)
+        self.on_accepted(ctx, self.me, Accepted(self.promised, slot))
+
+
+class TakesItsDiskForChosen(Mutant):
+    """What a restarted replica finds accepted on its disk need not have been chosen."""
+
+    __slots__ = ()
+
+    def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        slots = [key for key in disk if isinstance(key, int)]
+        end = next(slot for slot in itertools.count(FIRST_SLOT) if slot not in slots)
+        super().recover(ctx, {**disk, "committed": end})
+
+
 class ExecutesPastGaps(Mutant):
     """A follower executes in slot order, without leaving one out."""
 
@@ -261,6 +320,7 @@ class NeverCatchesUp(Mutant):
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
-    ServesOldLeaders, ReportsOnlyItsCommits, TrustsOldAcceptances, ExecutesPastGaps, ExecutesRetries, ExecutesNoOps,
-    NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
+    ServesOldLeaders, ReportsOnlyItsCommits, TrustsOldAcceptances, LearnsNoBallots, TeachesWhatItAccepted,
+    AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
+    ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
 )  # fmt: skip

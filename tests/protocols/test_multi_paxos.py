@@ -127,8 +127,8 @@ def test_the_example_of_paxos_made_simple() -> None:
     paxos = candidate()
     step(paxos, Request(D))
     known = tuple(put(sequence) for sequence in range(1, 140))
-    step(paxos, Deliver(1, Chosen(1, known[:134], 135)))
-    step(paxos, Deliver(1, Chosen(138, known[137:139], 135)))
+    step(paxos, Deliver(1, Chosen((0, 1), 1, known[:134], 135)))
+    step(paxos, Deliver(1, Chosen((0, 1), 138, known[137:139], 135)))
     assert paxos.committed == 135
     step(paxos, Deliver(0, Promise((1, 0), ((138, CHOSEN, known[137]), (139, CHOSEN, known[138])))))
     effects = step(paxos, Deliver(1, Promise((1, 0), ((135, (0, 1), A), (140, (0, 1), B)))))
@@ -261,7 +261,7 @@ def test_a_batch_that_the_leader_has_learnt_in_part_is_executed() -> None:
     paxos = candidate()
     step(paxos, Deliver(1, Promise((1, 0), ((1, (0, 1), A), (2, (0, 1), B)))))
     step(paxos, Deliver(2, Promise((1, 0), ())))
-    step(paxos, Deliver(1, Chosen(1, (A,), 2)))
+    step(paxos, Deliver(1, Chosen((0, 1), 1, (A,), 2)))
     step(paxos, Deliver(1, Accepted((1, 0), 1)))
     assert committed(step(paxos, Deliver(2, Accepted((1, 0), 1)))) == [(2, B)]
 
@@ -336,7 +336,7 @@ def test_a_value_from_an_older_ballot_is_not_taken_for_the_chosen_one() -> None:
     effects = step(acceptor, Deliver(2, Heartbeat((2, 2), 2)))
     assert committed(effects) == []
     assert sent(effects, Fetch) == [(2, Fetch(1))]
-    assert committed(step(acceptor, Deliver(2, Chosen(1, (B,), 2)))) == [(1, B)]
+    assert committed(step(acceptor, Deliver(2, Chosen((2, 2), 1, (B,), 2)))) == [(1, B)]
 
 
 def test_a_follower_does_not_execute_past_a_gap_and_asks_once_for_what_it_lacks() -> None:
@@ -603,12 +603,89 @@ def command_chosen_twice(protocol: type[Replica]) -> Network:
     return network
 
 
+def accepted_without_a_promise(protocol: type[Replica]) -> Network:
+    """Acceptor 2 hears of leader 1 only by its Accept, C in slot 1, which so is chosen. Then comes what the old leader
+    0, which crashed and lost it, had proposed there."""
+    network = Network(protocol)
+    network.fire(0, "election")
+    network.exchange()
+    network.frozen.add(0)
+    network.ask(0, A)
+    network.crash(0)
+    network.drop(0, 1, Accept)
+    network.fire(1, "election")
+    network.exchange(among={0, 1}, keep=Accept)
+    network.ask(1, C)
+    network.deliver(1, 2, Accept)
+    network.exchange(among={1, 2}, keep=Accept)
+    assert network.answers == [(1, C)]
+    network.deliver(0, 2, Accept)
+    network.world.in_flight.clear()
+    network.fire(0, "election")
+    network.exchange(among={0, 2})
+    return network
+
+
+def vote_not_on_disk(protocol: type[Replica]) -> Network:
+    """1 accepts A from leader 0, and hears that all so far is chosen; A is not on 0's disk when 0 crashes. Then 0 and 2
+    decide without 1."""
+    network = Network(protocol)
+    network.fire(0, "election")
+    network.exchange()
+    network.frozen.add(0)
+    network.ask(0, A)
+    network.deliver(0, 1, Accept)
+    network.deliver(1, 0, Accepted)
+    network.fire(0, "heartbeat")
+    network.deliver(0, 1, Heartbeat)
+    network.crash(0)
+    network.world.in_flight.clear()
+    network.fire(0, "election")
+    network.exchange(among={0, 2})
+    network.ask(0, B)
+    network.exchange(among={0, 2})
+    assert network.answers == [(0, B)]
+    return network
+
+
+def learnt_from_a_higher_ballot(protocol: type[Replica]) -> Network:
+    """0 asks leader 4 for slot 1 and is then leader itself, by {0, 1, 2}; only 1 accepts its B in slot 2. 3 is elected
+    by {2, 3, 4}, and C is chosen in slot 2. Now 4 answers 0's old question: 0 must not go on telling 1 what is chosen
+    below, as the leader of the old ballot."""
+    network = Network(protocol, size=5)
+    network.fire(4, "election")
+    network.exchange()
+    network.ask(4, A)
+    network.exchange(among={2, 3, 4})
+    network.fire(4, "heartbeat")
+    network.deliver(4, 0, Heartbeat)
+    network.fire(0, "election")
+    network.exchange(among={0, 1, 2}, keep=Fetch)
+    network.ask(0, B)
+    network.exchange(among={0, 1}, keep=Fetch)
+    network.fire(3, "election")
+    network.exchange(among={2, 3, 4}, keep=Fetch)
+    network.ask(3, C)
+    network.exchange(among={2, 3, 4}, keep=Fetch)
+    network.fire(3, "heartbeat")
+    network.exchange(among={3, 4}, keep=Fetch)
+    network.deliver(0, 4, Fetch)
+    network.deliver(4, 0, Chosen)
+    assert held(network.replica(0)) == {1: A, 2: C}
+    network.ask(0, D)
+    network.exchange(among={0, 1})
+    return network
+
+
 SCHEDULES: list[tuple[Any, type[Replica], str]] = [
     (promise_forgotten, mutants.ForgetsPromises, "agreement"),
     (ballot_shared, mutants.ComparesRounds, "agreement"),
     (ballot_used_again, mutants.ReusesBallots, "agreement"),
     (vote_from_an_older_ballot, mutants.CountsOldVotes, "agreement"),
     (command_chosen_twice, mutants.ExecutesRetries, "exactly once"),
+    (accepted_without_a_promise, mutants.AcceptsWithoutPromising, "agreement"),
+    (vote_not_on_disk, mutants.CountsItsVoteAtOnce, "agreement"),
+    (learnt_from_a_higher_ballot, mutants.LearnsNoBallots, "agreement"),
 ]
 
 
