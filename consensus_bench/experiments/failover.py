@@ -21,7 +21,7 @@ from consensus_bench.experiments.scenario import Scenario, make_scenario_of
 from consensus_bench.experiments.setup import Setup, prepare, split_entry
 from consensus_bench.experiments.statistics import NS_PER_MS, NS_PER_S, column
 from consensus_bench.simulation.faults import AnyFault, Fault
-from consensus_bench.simulation.faults.kinds import Crash, DiskFault
+from consensus_bench.simulation.faults.kinds import Crash, Momentary
 from consensus_bench.simulation.faults.parsing import fault_line, parse_faults
 from consensus_bench.simulation.faults.times import time_text
 from consensus_bench.simulation.operations import NEVER
@@ -115,7 +115,7 @@ def _timed(scenario: Failover, fault: Fault) -> Fault:
     changes: dict[str, Any] = {}
     if not fault.at and not fault.when:
         changes["at"] = _seconds(scenario.at)
-    if scenario.restart_after is not None and not fault.duration and not isinstance(fault, DiskFault):
+    if scenario.restart_after is not None and not fault.duration and not isinstance(fault, Momentary):
         changes["duration"] = _seconds(scenario.restart_after)
     return msgspec.structs.replace(fault, **changes)
 

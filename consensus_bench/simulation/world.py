@@ -218,6 +218,12 @@ class World:
         for machine in self.machines:
             machine.tell_due()
 
+    @property
+    def site_numbers(self) -> dict[str, int]:
+        """Replicas by the name of their place."""
+        geography = self.settings.geography
+        return {geography.places[place]: replica for replica, place in enumerate(geography.replicas)}
+
     def operate(self, replica: int, order: Message) -> None:
         """An operator's order (contract/control.py) reaches a replica now."""
         now = self.env.now

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 from fault_worlds import PROTOCOLS, Beating, Writing, fsync, heard, loaded, toys
-from worlds import MS, Ping, Toy
+from worlds import MS, Ping, Toy, geography, toy_world
 
-from consensus_bench.contract import Context
+from consensus_bench.contract import OPERATOR, Command, ConfigError, Context, HandOver
 from consensus_bench.simulation.faults.parsing import parse_fault
 from consensus_bench.simulation.network import NO_JITTER, Jitter
 from consensus_bench.simulation.profiles import Profile
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import SECOND_NS, World
+
+IDLE = Workload(clients=1, think_ms=500.0)
 
 
 def times(world: World) -> list[tuple[int, int, str, str]]:
@@ -326,3 +328,33 @@ def test_a_world_that_could_have_faults_is_the_same_world(protocol: str) -> None
         world.run()
     assert (healthy.operations.table() == faulty.operations.table()).all()
     assert healthy.usage() == faulty.usage()
+
+
+def test_an_ordered_hand_over_reaches_the_leader_and_nobody_else() -> None:
+    """Only a protocol that knows the order is struck; it goes to the nearest other replica unless it names one."""
+
+    class Deaf(Toy):
+        __slots__ = ()
+
+        def on_request(self, ctx: Context, command: Command) -> None:
+            """Nobody is answered."""
+
+    class Obedient(Deaf):
+        __slots__ = ()
+        messages = (*Toy.messages, HandOver)
+
+        def on_hand_over(self, ctx: Context, source: int, message: HandOver) -> None:
+            self.seen.append((ctx.clock_ns, source, message.to))
+
+    matrix = [[0.0, 30.0, 10.0], [30.0, 0.0, 20.0], [10.0, 20.0, 0.0]]
+    for line, to in (("hand-over:p1@1", 2), ("hand-over:p1@1,to=p0", 0)):
+        world = toy_world(Obedient, geography(matrix), faults=(parse_fault(line),), duration_s=2.0, workload=IDLE)
+        world.run()
+        heard = [[entry for entry in machine.replica.seen if entry[1] == OPERATOR] for machine in world.machines]
+        assert heard == [[], [(1_000 * MS, OPERATOR, to)], []]
+        assert [entry.kind for entry in world.fault_log] == ["hand-over"]
+    world = toy_world(Deaf, geography(matrix), faults=(parse_fault("hand-over:p1@1"),), duration_s=2.0, workload=IDLE)
+    world.run()
+    assert world.fault_log == []
+    with pytest.raises(ConfigError, match="not another replica's site"):
+        toy_world(Deaf, geography(matrix), faults=(parse_fault("hand-over:p1@1,to=p1"),), duration_s=2.0, workload=IDLE)

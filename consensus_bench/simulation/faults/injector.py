@@ -11,7 +11,7 @@ import msgspec
 from consensus_bench.simulation.events import NORMAL, Alarm
 from consensus_bench.simulation.faults.disk import NEVER_NS
 from consensus_bench.simulation.faults.gate import End, Gate
-from consensus_bench.simulation.faults.kinds import DiskFault, Fault, LinkFault
+from consensus_bench.simulation.faults.kinds import Fault, LinkFault, Momentary
 from consensus_bench.simulation.faults.links import Chosen, strike_links
 from consensus_bench.simulation.faults.strikes import STRIKES, Hit
 from consensus_bench.simulation.faults.targets import (
@@ -203,7 +203,7 @@ class Injector:
             return
         self._log.append(entry)
         self.happened(f"{fault.kind} begins")
-        if isinstance(fault, DiskFault):
+        if isinstance(fault, Momentary):
             self._end(entry)
         elif duration_ns:
             self._world.schedule(Alarm((self._on_end,), entry), NORMAL, duration_ns)

@@ -51,7 +51,11 @@ class MachineFault(Fault, frozen=True, kw_only=True):
     """Its target is replicas, whose machine it degrades."""
 
 
-class DiskFault(Fault, frozen=True, kw_only=True):
+class Momentary(Fault, frozen=True, kw_only=True):
+    """It happens in a moment and has no duration. Its target is replicas."""
+
+
+class DiskFault(Momentary, frozen=True, kw_only=True):
     """Its target is replicas, whose disk it damages in a moment."""
 
 
@@ -173,11 +177,18 @@ class MisdirectedWrite(DiskFault, frozen=True, kw_only=True, tag="misdirected-wr
     detected: bool = True
 
 
+class HandOver(Momentary, frozen=True, kw_only=True, tag="hand-over"):
+    """No fault but an operator's order: the leader is asked to give its office to the replica at ``to`` (none: the
+    nearest other one). A protocol that knows no hand-over is not struck."""
+
+    to: str = ""
+
+
 AnyFault: TypeAlias = (
     Crash | TornCrash | Pause
     | Partition | Flapping | Swizzle | SlowLink | LossyLink | DuplicatingLink | ReorderingLink
     | SlowCpu | StallingDisk | SlowFsync | FailingFsync | LyingFsync | ClockSkew | ClockDrift
-    | CorruptRecord | MisdirectedWrite
+    | CorruptRecord | MisdirectedWrite | HandOver
 )  # fmt: skip
 """Any kind of fault, told apart by the key ``kind``."""
 KINDS: Final[dict[str, type[Fault]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}

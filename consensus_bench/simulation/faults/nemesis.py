@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from consensus_bench.contract import ConfigError
-from consensus_bench.simulation.faults.kinds import KINDS, DiskFault, Fault, LinkFault, ProcessFault
+from consensus_bench.simulation.faults.kinds import KINDS, Fault, LinkFault, Momentary, ProcessFault
 from consensus_bench.simulation.faults.parsing import parse_fault
 from consensus_bench.simulation.faults.times import parse_ns, time_text
 from consensus_bench.simulation.randomness import plain_stream
@@ -157,7 +157,7 @@ def _target(kind: str, sites: Sequence[str], draw: Random) -> str:
 
 def _times(kind: str, start_ns: int, end_ns: int) -> dict[str, Any]:
     at = {"at": time_text(start_ns)}
-    return at if issubclass(KINDS[kind], DiskFault) else {**at, "duration": time_text(end_ns - start_ns)}
+    return at if issubclass(KINDS[kind], Momentary) else {**at, "duration": time_text(end_ns - start_ns)}
 
 
 def _more(kind: str, draw: Random) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from consensus_bench import contract
 from consensus_bench.simulation.events import NORMAL, Alarm
 from consensus_bench.simulation.faults.disk import NEVER_NS
 from consensus_bench.simulation.faults.kinds import (
@@ -21,6 +22,7 @@ from consensus_bench.simulation.faults.kinds import (
     Crash,
     FailingFsync,
     Fault,
+    HandOver,
     LyingFsync,
     MisdirectedWrite,
     Pause,
@@ -226,6 +228,15 @@ def _misdirected_write(hit: Hit[MisdirectedWrite]) -> Undo | None:
     return _over
 
 
+def _hand_over(hit: Hit[HandOver]) -> Undo | None:
+    world, machine = hit.world, hit.machine
+    if not machine.alive or contract.HandOver not in machine.replica.messages:
+        return None
+    to = world.site_numbers.get(hit.fault.to, world.cluster.nearest(machine.me)[1])
+    world.operate(machine.me, contract.HandOver(to))
+    return _over
+
+
 STRIKES: Final[dict[type[Fault], Strike]] = {
     Crash: _crash,
     TornCrash: _torn_crash,
@@ -239,5 +250,6 @@ STRIKES: Final[dict[type[Fault], Strike]] = {
     ClockDrift: _clock_drift,
     CorruptRecord: _corrupt_record,
     MisdirectedWrite: _misdirected_write,
+    HandOver: _hand_over,
 }
 """What strikes replicas; what strikes links is in links.py."""

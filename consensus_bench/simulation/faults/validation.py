@@ -12,10 +12,11 @@ from consensus_bench.simulation.faults.kinds import (
     ClockSkew,
     CorruptRecord,
     Crash,
-    DiskFault,
     Fault,
     Flapping,
+    HandOver,
     LinkFault,
+    Momentary,
     ProcessFault,
     SlowCpu,
     SlowFsync,
@@ -68,6 +69,8 @@ def _check_target(fault: Fault, sites: Sequence[str], client_sites: Sequence[str
     if any(mark in fault.target for mark in "|>*") or fault.target in ("clients", "replicas"):
         raise ConfigError(f"target '{fault.target}' is links: a {fault.kind} strikes replicas")
     check_selector(parse_selector(fault.target), sites)
+    if isinstance(fault, HandOver) and fault.to and (fault.to not in sites or fault.to == fault.target):
+        raise ConfigError(f"to = '{fault.to}': is not another replica's site: choose from {', '.join(sites)}")
 
 
 def _check_trigger(fault: Fault, duration_s: float) -> None:
@@ -87,11 +90,11 @@ def _check_trigger(fault: Fault, duration_s: float) -> None:
             raise ConfigError(f"every = {fault.every}: must lie between 1 ms and {duration_s:g} s")
         if fault.time_ns("duration") >= fault.time_ns("every"):
             raise ConfigError(f"duration = {fault.duration}: must be over before the next one, every {fault.every}")
-        if not fault.duration and not isinstance(fault, DiskFault):
+        if not fault.duration and not isinstance(fault, Momentary):
             raise ConfigError(f"every = {fault.every}: needs a duration that is shorter")
     if not 0 <= fault.times <= _MOST_TIMES or (fault.times and not (fault.every or fault.when)):
         raise ConfigError(f"times = {fault.times}: goes with every or when, and is at most {_MOST_TIMES}")
-    if fault.duration and isinstance(fault, DiskFault):
+    if fault.duration and isinstance(fault, Momentary):
         raise ConfigError(f"duration = {fault.duration}: a {fault.kind} happens in a moment")
     if fault.duration and fault.time_ns("duration") <= 0:
         raise ConfigError(f"duration = {fault.duration}: must be above 0")
