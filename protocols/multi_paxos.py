@@ -47,6 +47,7 @@ from consensus_bench.contract import (
     View,
     ns,
 )
+from protocols.fifo import Fifo
 from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
@@ -108,7 +109,7 @@ class MultiPaxos(Replica):
         self.role = FOLLOWER
         self.leader: int | None = None
         """Who is known to lead at ``promised``."""
-        self.queue: list[Command] = []
+        self.queue = Fifo()
         """Requests that wait for a leader, or for the leader's window."""
         self.forwarded: dict[tuple[int, int], Command] = {}
         """What was passed on to the leader and is not executed here yet: if that leader dies, the next one gets it."""
@@ -177,7 +178,7 @@ class MultiPaxos(Replica):
         self.open.add(request)
         if self.role != LEADER:
             queue.append(command)
-        elif not queue and self.options.batch_size == 1 and self.next - self.committed < self.options.window:
+        elif not queue.items and self.options.batch_size == 1 and self.next - self.committed < self.options.window:
             self._propose(ctx, (command,))
         else:
             queue.append(command)
@@ -188,19 +189,18 @@ class MultiPaxos(Replica):
     def _propose_queued(self, ctx: Context, partial: bool) -> None:
         """Propose what the window allows: full batches, and with ``partial`` the rest as well."""
         queue, full = self.queue, self.options.batch_size
-        while queue:
+        while queue.items:
             size = min(len(queue), full, self.options.window - (self.next - self.committed))
             if size <= 0 or (size < full and not partial):
                 return
-            self._propose(ctx, tuple(queue[:size]))
-            del queue[:size]
+            self._propose(ctx, queue.take(size))
 
     def _serve_queue(self, ctx: Context) -> None:
         """There is a leader, here or elsewhere, for the requests that were kept, and for those that an earlier leader
         may have taken with it: whatever the new one has already, it ignores."""
-        waiting = {**self.forwarded, **{(c.client, c.sequence): c for c in self.queue}}
+        waiting = {**self.forwarded, **{(c.client, c.sequence): c for c in self.queue.waiting()}}
         self.forwarded.clear()
-        self.queue = []
+        self.queue = Fifo()
         for command in waiting.values():
             self.on_request(ctx, command)
 
@@ -348,7 +348,7 @@ class MultiPaxos(Replica):
         else:
             for number, command in enumerate(commands, slot):
                 self._learn(ctx, number, command)
-        if self.queue:
+        if self.queue.items:
             self._propose_queued(ctx, self.batch_ns == 0)
 
     # --- what is chosen -----------------------------------------------------------------------------------------------
@@ -440,7 +440,8 @@ class MultiPaxos(Replica):
         """Whoever leads next gets what was proposed here and is not known to be chosen, with the queue."""
         if self.role == LEADER:
             proposals = [self.proposed[slot] for slot in sorted(self.proposed)]
-            self.queue[:0] = [c for accept in proposals for c in accept.commands if c.kind != "noop"]
+            commands = [c for accept in proposals for c in accept.commands if c.kind != "noop"]
+            self.queue = Fifo(commands + self.queue.waiting())
             self.proposed.clear()
             self.votes.clear()
             ctx.cancel_timer("heartbeat")
@@ -482,7 +483,7 @@ class MultiPaxos(Replica):
             ctx.set_timer("heartbeat", self.heartbeat_ns)
         elif name == "batch":
             self._propose_queued(ctx, True)
-            if self.queue:
+            if self.queue.items:
                 ctx.set_timer("batch", self.batch_ns)
         elif name == "retry":
             self._retry(ctx)

@@ -390,6 +390,19 @@ def test_a_forwarded_request_goes_only_to_a_leader_of_a_higher_ballot() -> None:
     assert step(paxos, Deliver(2, Forward(A, (2, 0)))) == []
 
 
+def test_what_a_leader_may_have_taken_with_it_is_passed_on_to_the_next() -> None:
+    """What was passed on and is not executed here; as much of it as is kept (clients ask again for the rest)."""
+    paxos = replica(1, queue_limit=2)
+    step(paxos, Deliver(0, Heartbeat((1, 0), 1)))
+    for command in (A, B, C):
+        assert sent(step(paxos, Request(command)), Forward) == [(0, Forward(command, (1, 0)))]
+    step(paxos, Deliver(0, Accept((1, 0), 1, (A,), 1)))
+    step(paxos, Deliver(0, Heartbeat((1, 0), 2)))
+    assert sent(step(paxos, Deliver(2, Prepare((2, 2), 2))), Forward) == [], "2 does not lead yet"
+    assert sent(step(paxos, Deliver(2, Heartbeat((2, 2), 2))), Forward) == [(2, Forward(B, (2, 2)))]
+    assert sent(step(paxos, Deliver(2, Heartbeat((2, 2), 2))), Forward) == []
+
+
 def test_a_retry_is_not_proposed_again_and_after_execution_answered_by_any_replica() -> None:
     network = Network(MultiPaxos, first_leader=0)
     network.exchange()
