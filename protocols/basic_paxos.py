@@ -53,9 +53,9 @@ PLACE: Final = 0
 
 
 class BasicPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``retry_ms`` is how long a proposer waits for answers before it tries a new ballot, and how often a replica
-    that has not heard of a decision asks for it. There is no leader: ``heartbeat_ms`` and ``election_timeout_ms`` have
-    no meaning."""
+    """``retry_ms`` is how long a proposer waits for answers, in each phase, before it tries a new ballot (so it must
+    exceed the round trip to a majority), and how often a replica that has not heard of a decision asks for it. There is
+    no leader: ``heartbeat_ms`` and ``election_timeout_ms`` have no meaning."""
 
     backoff_ms: tuple[float, float] = (100.0, 800.0)
     """How long a proposer that was outbid waits before its next ballot; drawn afresh from this range. 0,0: at once."""
@@ -195,6 +195,7 @@ class BasicPaxos(Replica):
         if self._is_quorum(self.promises):
             self.proposal = self._choose_proposal()
             ctx.broadcast(self.everyone, Accept(self.ballot, self.proposal))
+            ctx.set_timer("retry", ns(self.options.retry_ms))
 
     def _choose_proposal(self) -> Command:
         """ "The value of the highest-numbered proposal among the responses", or any value if there is none."""

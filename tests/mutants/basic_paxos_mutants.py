@@ -134,7 +134,7 @@ class DecidesOnOneVote(Mutant):
     """A value is chosen when a majority has accepted it, not when one acceptor has."""
 
     __slots__ = ()
-    hunt = "blackouts"
+    hunt = "elections"
 
     def on_accepted(self, ctx: Context, source: int, message: Accepted) -> None:
         if message.ballot == self.ballot and self.decided is None:

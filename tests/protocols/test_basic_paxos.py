@@ -64,7 +64,7 @@ def test_the_value_of_the_highest_reported_ballot_is_proposed() -> None:
     step(proposer, Request(A))
     assert step(proposer, Deliver(1, Promise((1, 0), (0, 4), B))) == []
     assert step(proposer, Deliver(2, Promise((1, 0), (0, 3), C))) == []
-    (effect,) = step(proposer, Deliver(3, Promise((1, 0), (0, 0), None)))
+    effect = step(proposer, Deliver(3, Promise((1, 0), (0, 0), None)))[0]
     assert effect == (BROADCAST, (0, 1, 2, 3, 4), Accept((1, 0), B))
     assert step(proposer, Deliver(4, Promise((1, 0), (0, 5), C))) == [], "phase 2 has begun"
 
@@ -73,8 +73,17 @@ def test_a_proposer_is_free_only_if_nothing_was_reported() -> None:
     proposer = replica()
     step(proposer, Request(A))
     step(proposer, Deliver(1, Promise((1, 0), (0, 0), None)))
-    (effect,) = step(proposer, Deliver(2, Promise((1, 0), (0, 0), None)))
-    assert effect == (BROADCAST, (0, 1, 2), Accept((1, 0), A))
+    effects = step(proposer, Deliver(2, Promise((1, 0), (0, 0), None)))
+    assert effects[0] == (BROADCAST, (0, 1, 2), Accept((1, 0), A))
+
+
+def test_each_phase_has_the_whole_time_before_a_new_ballot() -> None:
+    """Else a proposer alone outbids itself for ever where two round trips take longer than ``retry_ms``."""
+    proposer = replica()
+    assert (SET_TIMER, "retry", (800_000_000, 800_000_000)) in step(proposer, Request(A))
+    step(proposer, Deliver(1, Promise((1, 0), (0, 0), None)))
+    effects = step(proposer, Deliver(2, Promise((1, 0), (0, 0), None)))
+    assert effects[-1] == (SET_TIMER, "retry", (800_000_000, 800_000_000))
 
 
 def test_a_promise_or_a_vote_that_arrives_twice_counts_once() -> None:
