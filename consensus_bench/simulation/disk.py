@@ -40,9 +40,9 @@ class Disk:
             self._starts_ns = start
             self.durable_ns = end = start + duration
         if self.keep:
-            self._pending.append((end, record))
-            if len(self._pending) >= 4096:
+            if len(self._pending) >= 4096:  # without the new record, which the caller has yet to fill
                 self._settle(now_ns)
+            self._pending.append((end, record))
         return end
 
     def _settle(self, now_ns: int) -> None:

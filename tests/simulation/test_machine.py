@@ -10,6 +10,7 @@ import simpy
 from worlds import MS, Ping, Pong, Toy, geography, toy_world, uniform
 
 from consensus_bench.contract import OPERATOR, Command, Context, HandOver, PropertyViolated, Snapshot
+from consensus_bench.contract.context import PERSIST
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import Alarm, Delivery
 from consensus_bench.simulation.hot_path import ANSWER_BYTES
@@ -280,6 +281,17 @@ def test_slim_events_are_enough_for_simpy() -> None:
     env.schedule(Alarm((lambda event: stop.succeed("stopped"),)), 1, 1)
     assert env.run(until=stop) == "stopped"
     assert env.now == 26
+
+
+def test_a_disk_that_takes_no_time_keeps_every_record() -> None:
+    """A record is filled after it was issued, also the one at which the disk puts the older ones away."""
+    disk = Disk(lambda: 0, keep=True)
+    for number in range(10_000):
+        record: list[Any] = []
+        disk.write(number, number, record)
+        record.append((PERSIST, number, number))
+    disk.crash(10_000)
+    assert len(disk.contents()) == 10_000
 
 
 @pytest.mark.parametrize("seed", range(20))
