@@ -69,7 +69,9 @@ CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
 
 CHUNK: Final = 256
-"""Slots in one Chosen, and in one Accept of a new leader's recovery, at most."""
+"""Slots in one Accept of a new leader's recovery, and that a candidate may lack and be promised something, at most."""
+PART: Final = 4096
+"""Slots in one Chosen, at most. A replica that was away gets one each round trip, while others go on deciding."""
 
 
 class MultiPaxos(Replica):
@@ -401,7 +403,7 @@ class MultiPaxos(Replica):
 
     def _teach(self, ctx: Context, to: int, first: int) -> None:
         if first < self.committed:
-            values = self.log.values(first, min(first + CHUNK, self.committed))
+            values = self.log.values(first, min(first + PART, self.committed))
             ctx.send_unsynced(to, Chosen(self.promised, first, values, self.committed))
 
     def on_chosen(self, ctx: Context, source: int, message: Chosen) -> None:

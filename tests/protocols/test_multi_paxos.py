@@ -22,6 +22,7 @@ from consensus_bench.contract.context import (
 )
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
+from protocols import multi_paxos
 from protocols.multi_paxos import CHUNK, MultiPaxos
 from protocols.multi_paxos_messages import (
     Accept,
@@ -350,10 +351,11 @@ def test_a_follower_does_not_execute_past_a_gap_and_asks_once_for_what_it_lacks(
     assert sent(step(acceptor, Deliver(0, Heartbeat((1, 0), 3))), Fetch) == [(0, Fetch(2))]
 
 
-def test_a_lagging_replica_catches_up_in_parts() -> None:
+def test_a_lagging_replica_catches_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_paxos, "PART", 100)
     network = Network(MultiPaxos, first_leader=0)
     network.exchange()
-    for sequence in range(1, 2 * CHUNK + 50):
+    for sequence in range(1, 250):
         network.ask(0, put(sequence))
     network.exchange(among={0, 1})
     network.fire(0, "heartbeat")
@@ -364,8 +366,8 @@ def test_a_lagging_replica_catches_up_in_parts() -> None:
         network.deliver(2, 0, Fetch)
         parts.append(len(network.under_way(Chosen)[0][2].commands))
         network.deliver(0, 2, Chosen)
-    assert parts == [CHUNK, CHUNK, 49]
-    assert network.world.servers[2].executed == 2 * CHUNK + 49
+    assert parts == [100, 100, 49]
+    assert network.world.servers[2].executed == 249
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
