@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover break lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -63,6 +63,11 @@ elections: $(STAMP)
 # The leader's death under each protocol, and the trade between outage and false elections.
 failover: $(STAMP)
 	$(BIN)/python results/failover/make.py
+
+# Every attack with its control: the report, the diagrams, the traces.
+break: $(STAMP)
+	rm -rf results/break
+	$(BIN)/consensus-bench break --all --out results/break
 
 # Pin every dependency with hashes and without host names.
 lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -19,8 +20,10 @@ COMMANDS = {
     "report": "Make the report of finished runs again, or of several together.",
     "failover": "Try a fault many times under every protocol: who waits how long?",
     "elections": "Measure leader election alone: how long until a candidate has its majority.",
+    "soak": "Run a protocol through random scenarios full of faults: is anything lost?",
     "topology": "Print and draw a latency matrix: heat map, world map, speed of light.",
     "explore": "Visit every reachable state of a small configuration of a protocol.",
+    "break": "Take one assumption away: which guarantee falls?",
     "check-history": "Judge a recorded history: is it linearizable?",
     "list": "List protocols, topologies, workloads and profiles.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
@@ -36,7 +39,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"consensus_bench.cli.{cmd_name.replace('-', '_')}")
+        name = cmd_name.replace("-", "_")
+        module = import_module(f"consensus_bench.cli.{name}{'_' if iskeyword(name) else ''}")
         command: click.Command = module.command
         return command
 

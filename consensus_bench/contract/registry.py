@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from functools import cache
@@ -25,9 +26,12 @@ def protocol_names() -> list[str]:
 
 @cache
 def find_protocol(spec: str) -> type[Replica]:
-    """The protocol class for a registered name or ``path/to/file.py:ClassName``; ``ConfigError`` if there is none."""
+    """The protocol class for a registered name, ``path/to/file.py:ClassName`` or ``package.module:ClassName``;
+    ``ConfigError`` if there is none."""
     if ".py:" in spec:
         return _load_file(spec)
+    if ":" in spec:
+        return _load_module(spec)
     for point in entry_points(group=GROUP):
         if point.name == spec:
             found: type[Replica] = point.load()
@@ -58,6 +62,18 @@ def _load_file(spec: str) -> type[Replica]:
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Replica)):
         raise ConfigError(f"protocol '{spec}': {path.name} has no subclass of Replica named {class_name}")
+    return found
+
+
+def _load_module(spec: str) -> type[Replica]:
+    """``package.module:ClassName`` of something installed: such a name is the same on every machine."""
+    module_name, _, class_name = spec.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"protocol '{spec}': there is no module {module_name}") from error
+    if not (isinstance(found, type) and issubclass(found, Replica)):
+        raise ConfigError(f"protocol '{spec}': {module_name} has no subclass of Replica named {class_name}")
     return found
 
 

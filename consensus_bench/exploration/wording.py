@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from consensus_bench.contract import Command, View
 from consensus_bench.contract.state import freeze
+
+_COMMAND: Final = re.compile(
+    r"Command\(client=-?\d+, sequence=\d+, kind='(\w+)', key='?(\w*)'?, value=(-?\d+), size=\d+\)"
+)
 
 
 def show(value: Any) -> str:
@@ -34,6 +39,11 @@ def show_command(command: Command) -> str:
     if command.kind == "noop":
         return "noop"
     return f"{command.kind} {command.key}" + ("" if command.kind == "get" else f"={command.value}")
+
+
+def show_detail(detail: str) -> str:
+    """What a check says, with commands as a client would write them."""
+    return _COMMAND.sub(lambda found: found[1] if found[1] == "noop" else f"{found[1]} {found[2]}={found[3]}", detail)
 
 
 def show_view(view: View) -> str:

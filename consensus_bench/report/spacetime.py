@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from consensus_bench.exploration.wording import show_detail
 from consensus_bench.report.style import PALETTE, RC, save
 
 if TYPE_CHECKING:
@@ -143,9 +144,11 @@ class _Picture:
             if envelope.source != envelope.to:
                 self._message(axes, envelope, arrivals.get(envelope.number, []))
         if self.trace.violation is not None:
+            said = show_detail(f"{self.trace.violation.property}: {self.trace.violation.detail}")
+            most = int((self.width - LEFT) / (1.25 * CHARACTER))
             axes.text(
-                LEFT, 0.16, f"{self.trace.violation.property}: {self.trace.violation.detail}", color=LOST,
-                fontsize=FONT + 1, fontweight="bold", va="center",
+                LEFT, 0.16, textwrap.shorten(said, most, placeholder=" ..."), color=LOST, fontsize=FONT + 1,
+                fontweight="bold", va="center",
             )  # fmt: skip
 
     def _lanes(self, axes: Axes) -> None:

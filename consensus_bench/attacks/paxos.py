@@ -1,0 +1,134 @@
+"""Attacks on Basic Paxos. Bounds are the smallest in which the attack is known to succeed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, Attack
+from consensus_bench.attacks.duel import Duel
+from consensus_bench.attacks.explored import Explored
+from consensus_bench.exploration.exhaustive.bounds import Bounds
+
+RULES: Final = "consensus_bench.attacks.rules.basic_paxos:"
+PAXOS: Final = "basic-paxos"
+MADE_SIMPLE: Final = 'Lamport, "Paxos Made Simple" (2001)'
+FLEXIBLE: Final = 'Howard, Malkhi, Spiegelman, "Flexible Paxos" (OPODIS 2016)'
+TWO: Final = Bounds()
+CRASH: Final = Bounds(crashes=1)
+THREE: Final = Bounds(ballots=3, timeouts=1, lost=("Nack", "Decided", "Query"))
+"""Three ballots; nobody is told that it was outbid, or what was decided."""
+
+
+def _attack(name: str, rule: str, bounds: Bounds, **what: Any) -> Attack:
+    safe = what.pop("safe", PAXOS)
+    runner = Explored(unsafe=RULES + rule, safe=safe, bounds=bounds)
+    return Attack(name=name, protocol=PAXOS, runner=runner, **{"expected": SAFETY, **what})
+
+
+ATTACKS: Final = (
+    Attack(
+        name="dueling-proposers",
+        protocol=PAXOS,
+        assumption="a distinguished proposer",
+        guarantee="something is decided in the end",
+        change="two proposers that try again at once (backoff_ms = 0,0), each between the two phases of the other",
+        expected=LIVENESS,
+        source=f"{MADE_SIMPLE}, section 2.4; Fischer, Lynch, Paterson, JACM 32(2), 1985",
+        runner=Duel(),
+    ),
+    _attack(
+        "promise-not-on-disk", "UnsafePromiseNotOnDisk", CRASH,
+        assumption="a promise is on disk before it is heard of",
+        guarantee="agreement across a crash",
+        change="_save_promise writes nothing",
+        source=f"{MADE_SIMPLE}, section 2.5",
+        incident="KAFKA-10527 (apache/kafka pull request 9348): a leader must not resume its epoch after a restart",
+    ),
+    _attack(
+        "acceptance-not-on-disk", "UnsafeAcceptanceNotOnDisk", CRASH,
+        assumption="an acceptance is on disk before it is heard of",
+        guarantee="agreement across a crash",
+        change="_save_acceptance writes nothing",
+        source=f"{MADE_SIMPLE}, section 2.5",
+        incident="etcd issue 14370 (2022): a write that had been acknowledged was lost in a crash",
+    ),
+    _attack(
+        "own-value", "UnsafeOwnValue", TWO,
+        assumption="a proposer adopts the value that was reported to it",
+        guarantee="what is chosen stays chosen",
+        change="_choose_proposal returns the client's value",
+        source=f"{MADE_SIMPLE}, section 2.2, P2c",
+        incident="CASSANDRA-12126: a lightweight transaction missed an accepted value that a later one replayed",
+    ),
+    _attack(
+        "any-reported-value", "UnsafeAnyReportedValue", THREE,
+        assumption="of the reported values the one of the highest ballot",
+        guarantee="what is chosen stays chosen (needs three ballots to be seen)",
+        change="_choose_proposal takes the lowest ballot",
+        source=f"{MADE_SIMPLE}, section 2.2, P2c",
+    ),
+    _attack(
+        "no-phase-1", "UnsafeNoPhase1", TWO,
+        assumption="phase 1 comes before phase 2",
+        guarantee="a new proposer knows what may be chosen",
+        change="_prepare also sends Accept",
+        source=f"{MADE_SIMPLE}, section 2.2",
+    ),
+    _attack(
+        "no-ballot-check", "UnsafeNoBallotCheck", TWO,
+        assumption="an acceptor accepts nothing below its promise",
+        guarantee="an old proposer is fenced off",
+        change="on_accept forgets the promise first",
+        source=f"{MADE_SIMPLE}, section 2.2, P1a",
+    ),
+    _attack(
+        "old-promises", "UnsafeOldPromises", THREE,
+        assumption="promises of an older ballot do not count",
+        guarantee="a quorum has promised this ballot",
+        change="on_promise takes any promise for one of the ballot under way",
+        source=f"{MADE_SIMPLE}, section 2.2",
+    ),
+    _attack(
+        "old-votes", "UnsafeOldVotes", THREE,
+        assumption="votes of an older ballot do not count",
+        guarantee="a quorum has accepted at one ballot",
+        change="on_accepted takes any vote for one of the ballot under way",
+        source=f"{MADE_SIMPLE}, section 2.2",
+    ),
+    _attack(
+        "ballots-collide", "UnsafeSharedBallots", TWO, safe=RULES + "AnswersAgain",
+        assumption="no two proposers use the same ballot",
+        guarantee="one value a ballot",
+        change="_new_ballot leaves the replica's number out (a repeated Prepare is answered again, in the control too)",
+        source=f'{MADE_SIMPLE}, section 2.5; Chandra, Griesemer, Redstone, "Paxos Made Live" (PODC 2007)',
+    ),
+    _attack(
+        "one-vote", "UnsafeOneVote", TWO,
+        assumption="a majority's votes decide",
+        guarantee="any two decisions share an acceptor",
+        change="on_accepted decides on the first vote",
+        source=f"{MADE_SIMPLE}, section 2.1",
+    ),
+    _attack(
+        "disjoint-quorums", "UnsafeHalves", Bounds(replicas=4),
+        assumption="any two quorums intersect",
+        guarantee="a later ballot hears of an earlier decision",
+        change="_is_quorum is content with two of four",
+        source=f"{MADE_SIMPLE}, section 2.1",
+        incident="scylladb issues 5251 and 6305: quorums of two topologies that did not intersect",
+    ),
+    _attack(
+        "flexible-quorums-disjoint", "UnsafeFlexibleQuorums", TWO,
+        assumption="quorums of the two phases intersect",
+        guarantee="a later ballot hears of an earlier decision",
+        change="_is_quorum: one promise, two votes of three",
+        source=FLEXIBLE,
+    ),
+    _attack(
+        "flexible-quorums", "FlexibleQuorums", TWO, expected=HOLDS,
+        assumption="every quorum is a majority",
+        guarantee="none: only quorums of different phases must intersect",
+        change="_is_quorum: three promises, one vote of three",
+        source=FLEXIBLE,
+    ),
+)  # fmt: skip

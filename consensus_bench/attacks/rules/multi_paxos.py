@@ -1,0 +1,76 @@
+"""Multi-Paxos without one of its rules. Each docstring names the rule that is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from consensus_bench.contract import NOOP, Ballot, Command, Context
+from protocols.multi_paxos import MultiPaxos
+from protocols.multi_paxos_messages import Accept
+from protocols.slots import CHOSEN
+
+
+class UnsafeNoPhase1(MultiPaxos):
+    """A leader has a quorum's promises."""
+
+    __slots__ = ()
+
+    def _campaign(self, ctx: Context) -> None:
+        super()._campaign(ctx)
+        self._lead(ctx)
+
+
+class UnsafeOwnValue(MultiPaxos):
+    """A new leader proposes what was reported to it, before anything of its own."""
+
+    __slots__ = ()
+
+    def _highest_accepted(self) -> dict[int, tuple[Ballot, Command]]:
+        return {}
+
+
+class UnsafeGapsClosed(MultiPaxos):
+    """A slot for which nothing was reported gets a no-op: later values stay in their slots."""
+
+    __slots__ = ()
+
+    def _uncertain(self, reported: Mapping[int, tuple[Ballot, Command]]) -> list[Command]:
+        return [command for command in super()._uncertain(reported) if command is not NOOP]
+
+
+class UnsafeGapsSkipped(MultiPaxos):
+    """Slots are executed in order, without leaving one out."""
+
+    __slots__ = ()
+
+    def _advance(self, ctx: Context, ballot: Ballot = CHOSEN, limit: int = 0) -> None:
+        super()._advance(ctx, ballot, limit)
+        known = [slot for slot, accepted, _ in self.log.accepted_from(self.committed) if accepted in (ballot, CHOSEN)]
+        if known and known[0] < limit:
+            self.committed = known[0]
+            super()._advance(ctx, ballot, limit)
+
+
+class UnsafePromiseNotOnDisk(MultiPaxos):
+    """A promise is on disk before it is heard of."""
+
+    __slots__ = ()
+
+    def _save_promise(self, ctx: Context) -> None:
+        """Nothing is written."""
+
+
+class UnsafeOldLeadersServed(MultiPaxos):
+    """An acceptor accepts nothing at a lower ballot than it has promised."""
+
+    __slots__ = ()
+
+    def on_accept(self, ctx: Context, source: int, message: Accept) -> None:
+        """Whatever was promised."""
+        promised, leader = self.promised, self.leader
+        if message.ballot < promised and leader != self.me:
+            self.promised, self.leader = message.ballot, source
+            super().on_accept(ctx, source, message)
+            self.promised, self.leader = promised, leader
+        else:
+            super().on_accept(ctx, source, message)

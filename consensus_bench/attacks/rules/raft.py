@@ -1,0 +1,72 @@
+"""Raft without one of its rules. Each docstring names the rule that is removed; sections are of Ongaro and Ousterhout,
+"In Search of an Understandable Consensus Algorithm", USENIX ATC 2014 (extended version)."""
+
+from __future__ import annotations
+
+from consensus_bench.contract import Command, Context
+from protocols.raft import Raft
+from protocols.raft_messages import Appended, PreVote, RequestVote
+from protocols.sessions import Sessions
+
+
+class UnsafeVoteNotOnDisk(Raft):
+    """A vote is on disk before it is given (Figure 2)."""
+
+    __slots__ = ()
+
+    def _save_vote(self, ctx: Context) -> None:
+        ctx.persist("vote", (self.current_term, None))
+
+
+class UnsafeAnyLog(Raft):
+    """A vote goes only to a candidate whose log is at least as up-to-date (section 5.4.1)."""
+
+    __slots__ = ()
+
+    def _is_up_to_date(self, request: RequestVote | PreVote) -> bool:
+        return True
+
+
+class UnsafeOldTermsCounted(Raft):
+    """Only entries of the current term are committed by counting replicas (section 5.4.2, Figure 8)."""
+
+    __slots__ = ()
+
+    def _first_countable(self) -> int:
+        return self.commit_index + 1
+
+
+class UnsafeOldLeadersObeyed(Raft):
+    """AppendEntries of an earlier term is refused (section 5.1)."""
+
+    __slots__ = ()
+
+    def _is_outdated(self, term: int) -> bool:
+        return False
+
+
+class UnsafeEarlyAcknowledgement(Raft):
+    """Entries are on disk before they are acknowledged."""
+
+    __slots__ = ()
+
+    def _acknowledge(self, ctx: Context, leader: int, match_index: int) -> None:
+        ctx.send_unsynced(leader, Appended(self.current_term, match_index))
+
+
+class _NoSessions(Sessions):
+    __slots__ = ()
+
+    def add(self, command: Command) -> bool:
+        super().add(command)
+        return True
+
+
+class UnsafeRetriesExecuted(Raft):
+    """A retry is neither appended nor executed again (Ongaro's thesis, section 6.3)."""
+
+    __slots__ = ()
+    sessions_type = _NoSessions
+
+    def _is_new(self, ctx: Context, command: Command) -> bool:
+        return True
