@@ -123,6 +123,10 @@ class Verifier:
         """Whether ``replica`` has executed (or installed) ``command`` in this life: before that it has no answer."""
         return self._order.has_executed(replica, command)
 
+    def executions(self, replica: ReplicaId) -> int:
+        """How many commands ``replica`` has executed (or installed) in this life."""
+        return self._order.executions(replica)
+
     def finish(self, settled: bool = False) -> list[Check]:
         """What was checked, for a run in which nothing was raised. With ``settled`` the run claims to have come to
         rest with every replica up: then all must have executed equally many commands (*convergence*)."""

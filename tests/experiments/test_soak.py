@@ -1,0 +1,250 @@
+"""The soak: what is drawn, what is judged, that mutants fall and the protocols do not, shrinking, the folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consensus_bench.cli import main
+from consensus_bench.cli.soak import command
+from consensus_bench.contract import HandOver
+from consensus_bench.contract.registry import find_protocol
+from consensus_bench.experiments import soak as soak_module
+from consensus_bench.experiments.comparison import Interrupted
+from consensus_bench.experiments.scenario import Scenario, make_scenario
+from consensus_bench.experiments.shrink import fewer, shrink
+from consensus_bench.experiments.soak import Soak, first_violation, run_soak
+from consensus_bench.experiments.soak_run import LIVENESS, do
+from consensus_bench.experiments.soak_scenarios import Fixed, draw, kinds_for, survivable
+from consensus_bench.experiments.toml import to_toml
+from consensus_bench.simulation.faults.kinds import Crash
+from consensus_bench.simulation.faults.parsing import parse_fault
+
+PROTOCOLS = ("multi-paxos", "raft", "epaxos")
+MUTANTS = Path(__file__).parents[1] / "mutants"
+SEEDS, PER_TEST = 200, 20
+
+
+def mutant(file: str, name: str, **changes: Any) -> Soak:
+    return Soak(protocol=f"{MUTANTS / file}:{name}", **changes)
+
+
+# What is drawn.
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_scenario_depends_on_the_seed_alone_and_can_be_written_down(protocol: str) -> None:
+    drawn = [draw(protocol, seed) for seed in range(1, 21)]
+    assert drawn == [draw(protocol, seed) for seed in range(1, 21)]
+    for scenario in drawn:
+        scenario.validate()
+        assert make_scenario(tomllib.loads(to_toml(scenario.identity()))).identity() == scenario.identity()
+    assert {len(scenario.sites) for scenario in drawn} == {3, 5, 7}
+    assert len({scenario.topology for scenario in drawn}) > 3
+    assert len({scenario.faults for scenario in drawn}) == len(drawn)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_faults_are_within_the_promise_and_a_majority_is_healed(protocol: str) -> None:
+    kinds = kinds_for(find_protocol(protocol))
+    seen, downs = set(), set()
+    for seed in range(1, 101):
+        scenario = draw(protocol, seed)
+        size = len(scenario.sites)
+        most = survivable(next(iter(scenario.options.values())), size)
+        for_good = [fault for fault in scenario.faults if isinstance(fault, Crash) and not fault.duration]
+        down = sum(1 if fault.target == "leader" else int(fault.target.removeprefix("any ")) for fault in for_good)
+        assert down <= most <= (size - 1) // 2
+        seen |= {fault.kind for fault in scenario.faults}
+        downs.add(down)
+        heal_ns = max((f.time_ns("at") + f.time_ns("duration") for f in scenario.faults), default=0)
+        assert heal_ns < scenario.duration * 1e9, "operations must be issued after the heal"
+    assert seen == set(kinds), "over many runs every kind comes"
+    assert max(downs) >= 2
+
+
+def test_hand_overs_are_for_protocols_that_know_them() -> None:
+    class HandsOver(find_protocol("raft")):  # type: ignore[misc]
+        __slots__ = ()
+        messages = (*find_protocol("raft").messages, HandOver)
+
+        def on_hand_over(self, ctx: Any, source: int, message: Any) -> None: ...
+
+    assert "hand-over" in kinds_for(HandsOver)
+    assert {"corrupt-record", "lying-fsync", "misdirected-write"}.isdisjoint(kinds_for(HandsOver))
+
+
+def test_rates_are_drawn_per_run() -> None:
+    counts = [len(draw("raft", seed).faults) for seed in range(1, 101)]
+    assert min(counts) < 4
+    assert max(counts) > 20
+    kinds = [{fault.kind for fault in draw("raft", seed).faults} for seed in range(1, 101)]
+    assert sum("crash" not in some for some in kinds) > 20, "some kinds are absent in some runs"
+
+
+def test_what_is_fixed_changes_nothing_else() -> None:
+    free, fixed = draw("raft", 5), draw("raft", 5, Fixed(options={"pre_vote": True, "window": 4}))
+    assert (fixed.options["raft"]["pre_vote"], fixed.options["raft"]["window"]) == (True, 4)
+    assert fixed.faults == free.faults
+    assert len(draw("raft", 5, Fixed(replicas=4)).sites) == 4
+
+
+def test_no_unsafe_option_is_drawn() -> None:
+    names = {name for p in PROTOCOLS for s in range(1, 41) for name in next(iter(draw(p, s).options.values()))}
+    assert not [name for name in names if name.startswith("unsafe_")]
+
+
+def test_larger_quorums_survive_less() -> None:
+    assert survivable({}, 7) == 3
+    assert survivable({"phase1_quorum": 6, "phase2_quorum": 2}, 7) == 1
+    assert survivable({"phase1_quorum": 5, "phase2_quorum": 1}, 5) == 0
+
+
+# What falls and what does not.
+
+
+@pytest.mark.parametrize("first", range(1, SEEDS + 1, PER_TEST))
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_nothing_is_lost(protocol: str, first: int) -> None:
+    assert first_violation(Soak(protocol=protocol, seed=first, runs=PER_TEST)) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "falls"),
+    [
+        ("raft_mutants.py", "VotesTwice", "agreement"),
+        ("multi_paxos_mutants.py", "SkipsPhase1", "agreement"),
+        ("multi_paxos_mutants.py", "NeverCatchesUp", "convergence"),
+    ],
+)
+def test_a_mutant_falls(file: str, name: str, falls: str) -> None:
+    found = first_violation(mutant(file, name, runs=60))
+    assert found is not None
+    assert found.property == falls
+
+
+def test_unanswered_operations_are_no_success() -> None:
+    """All replicas but one stay down: nobody can serve, and that is said. (No soak draws such a thing.)"""
+    scenario = make_scenario(
+        {
+            "protocols": ["raft"], "sites": ["us-east-1", "us-west-2", "eu-west-1"], "duration": 2.0, "warmup": 0.0,
+            "load_rates": "off", "conflict_levels": "off", "seed": 1, "workload": {"clients": 1},
+            "client_timeout_ms": 1000.0, "faults": ["crash:any 2@1"],
+        }
+    )  # fmt: skip
+    assert do(scenario).property == LIVENESS
+    restored = msgspec.structs.replace(scenario, faults=(parse_fault("crash:any 2@1+0.5"),))
+    verdict = do(restored)
+    assert not verdict.property
+    assert verdict.faults == {"crash": 1}
+    assert verdict.longest_wait_ms > 500, "who waits for the election counts from the heal"
+
+
+# Shrinking.
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.data())
+def test_only_what_is_needed_remains(size: int, data: st.DataObject) -> None:
+    needed = data.draw(st.sets(st.integers(0, size - 1), max_size=6))
+    assert set(fewer(tuple(range(size)), lambda some: needed <= set(some))) == needed
+
+
+def test_a_failure_shrinks_to_the_fault_that_matters() -> None:
+    scenario = draw("raft", 1)
+    decisive = parse_fault("crash:all@0.3")
+    scenario = msgspec.structs.replace(scenario, faults=(*scenario.faults[:5], decisive, *scenario.faults[5:]))
+
+    def fails(attempt: Scenario) -> bool:
+        return decisive in attempt.faults
+
+    small = shrink(scenario, fails)
+    assert small.faults == (decisive,)
+    assert len(small.sites) == 3
+    assert len(small.client_sites) == 1
+    assert small.workload.clients == 1
+    assert small.duration < scenario.duration / 2
+    assert small.options == {}
+
+
+# The folder and the command.
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_failure_comes_with_a_small_scenario_that_fails_again(tmp_path: Path) -> None:
+    spec = f"{MUTANTS / 'raft_mutants.py'}:VotesTwice"
+    out = tmp_path / "soak"
+    arguments = [spec, "--runs", "3", "--jobs", "1", "--shrink", "1", "--out", str(out), "--json"]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
+    assert result.return_value == 1
+    said = json.loads(result.stdout)
+    [failure] = said["violations"]
+    assert failure["property"] == "agreement"
+    assert f"violated: agreement: seed {failure['seed']}" in result.stderr
+    assert failure["replay"] == f"consensus-bench soak {spec} --runs 1 --seed {failure['seed']}"
+    assert [row["property"] for row in rows(out)].count("agreement") == 1
+    assert failure["faults"] <= failure["drawn"]
+    again = CliRunner().invoke(command, [str(out / failure["file"])], standalone_mode=False, catch_exceptions=False)
+    assert again.return_value == 1
+    assert "violated: agreement" in again.stderr
+    assert failure["replay"] in (out / "summary.md").read_text(encoding="utf-8")
+
+
+def test_an_interrupted_soak_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    whole = run_soak(Soak(protocol="raft", runs=4), tmp_path / "whole", jobs=1)
+    real = soak_module.do
+
+    def interrupted(scenario: Scenario, stop: Any) -> Any:
+        if len(done) == 2:
+            done.append(0)
+            raise KeyboardInterrupt
+        done.append(scenario.seeds[0])
+        return real(scenario, stop)
+
+    monkeypatch.setattr(soak_module, "do", interrupted)
+    with pytest.raises(Interrupted):
+        run_soak(Soak(protocol="raft", runs=4), tmp_path / "soak", jobs=1)
+    outcome = run_soak(Soak(protocol="raft", runs=4), tmp_path / "soak", jobs=1)
+    assert done == [1, 2, 0, 3, 4]
+    assert outcome.summary == whole.summary
+    assert (tmp_path / "soak" / "runs.csv").read_bytes() == (tmp_path / "whole" / "runs.csv").read_bytes()
+    assert run_soak(Soak(protocol="raft", runs=4), tmp_path / "soak", jobs=1).reused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["raft", "--runs", "0"], "--runs 0: must lie between"),
+        (["raft", "--seed", "-1"], "--seed -1"),
+        (["rafft"], "protocol 'rafft' is unknown"),
+        (["basic-paxos"], "decides a single command"),
+        (["raft", "--replicas", "2"], "--replicas 2"),
+        (["raft", "--set", "windo=3"], "did you mean 'window'"),
+        (["raft", "--set", "window=0"], "window = 0"),
+        (["nowhere.toml"], "there is no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["consensus-bench", "soak", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert says in line
