@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from io import StringIO
 from pathlib import Path
@@ -17,7 +18,7 @@ import consensus_bench
 from consensus_bench.cli.report import command
 from consensus_bench.contract import ConfigError
 from consensus_bench.report import load, print_summary, write_comparison, write_report
-from consensus_bench.report.sections import bootstrap_interval, overall, sections
+from consensus_bench.report.sections import overall, paired_interval, sections
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +133,19 @@ def test_rare_percentiles_are_blank_when_few_operations_bear_them(written: Path)
     assert all(row[all_table.columns.index("p99.9 ms")] == "" for row in all_table.rows)
 
 
-def test_differences_are_paired_and_may_be_none(written: Path) -> None:
-    assert bootstrap_interval([1.0, 1.1, 0.9]) == bootstrap_interval([1.0, 1.1, 0.9])
-    low, high = bootstrap_interval([-1.0, 1.0, 0.5, -0.5])
-    assert low < 0 < high
+@pytest.mark.parametrize("seeds", [2, 3, 5, 40])
+def test_nothing_is_called_a_difference_once_in_twenty(seeds: int) -> None:
+    """Where two protocols are alike, the interval leaves zero out in 5 % of the comparisons, however few the seeds."""
+    draw = random.Random(seeds)
+    outside = 0
+    for _ in range(4000):
+        low, high = paired_interval([draw.gauss(0, 1) for _ in range(seeds)])
+        outside += not low <= 0 <= high
+    assert 0.04 < outside / 4000 < 0.06
+
+
+def test_differences_are_paired(written: Path) -> None:
+    assert paired_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5))
     rows = next(s for s in sections(load(written)) if s.key == "differences").tables[0].rows
     assert rows[0][-1] == "raft is faster"
 
