@@ -15,7 +15,7 @@ from consensus_bench.simulation.world import Settings
 
 Purpose: TypeAlias = Literal["main", "load", "conflict"]
 
-AUTO_LOADS: Final = (0.1, 0.3, 0.6, 0.8, 0.95, 1.15, 1.6)
+AUTO_LOADS: Final = (0.1, 0.3, 0.6, 0.8, 0.95, 1.15, 1.6, 2.2)
 """Offered load of the sweep's levels, as a share of what one leader can do (``leader_capacity``)."""
 TYPICAL_LATENCY_S: Final = 0.15
 
