@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover break lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover break soak track-record lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -68,6 +68,14 @@ failover: $(STAMP)
 break: $(STAMP)
 	rm -rf results/break
 	$(BIN)/consensus-bench break --all --out results/break
+
+# 2,000 random scenarios full of faults per protocol; exit status 1 if anything was lost.
+soak: $(STAMP)
+	$(BIN)/python results/soak/make.py
+
+# After how many of them each known mistake is noticed.
+track-record: $(STAMP)
+	$(BIN)/python results/soak/track_record.py
 
 # Pin every dependency with hashes and without host names.
 lock:
