@@ -82,7 +82,7 @@ class Duel(msgspec.Struct, frozen=True):
 
 def _prepare_arrives(table: Table, proposer: int) -> None:
     """Everybody promises; the promises are still under way."""
-    for other in range(3):
+    for other in (2, 1, 0):
         if other != proposer:
             table.deliver(proposer, other, "Prepare")
 

@@ -73,9 +73,9 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
         struck = msgspec.structs.replace(settings, faults=parse_faults(list(faults)))
         world = World(struck)
         result, table = judged(f"{self.protocol}-{seed}", world, lambda: False)
-        return self._judge(result, table)
+        return self._judge(result, table, len(world.elections))
 
-    def _judge(self, result: Result, table: Any) -> Finding:
+    def _judge(self, result: Result, table: Any, elections: int) -> Finding:
         violated = [check for check in result.checks if check.verdict == "violated"]
         if violated:
             return Finding(verdict=SAFETY, falls=violated[0].property, detail=violated[0].detail)
@@ -91,8 +91,8 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
         if undecided:
             return Finding(verdict=UNDECIDED, detail=undecided[0].detail)
         but = f", {unanswered} without an answer in the end" if unanswered else ""
-        return Finding(verdict=HOLDS, detail=f"{len(table)} operations{but}, {late} answered in the last "
-                       f"{self.silence_s:g} s of the load")  # fmt: skip
+        detail = f"{len(table)} operations{but}, {late} answered in the last {self.silence_s:g} s of the load"
+        return Finding(verdict=HOLDS, detail=f"{detail}; {elections} times a replica said that it leads")
 
 
 def _together(findings: list[Finding]) -> Finding:

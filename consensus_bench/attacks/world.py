@@ -17,6 +17,18 @@ ONE_FOLLOWER: Final = (
 )
 """The leader, in ap-northeast-1, reaches one follower of four, and is reached by it alone; the other two reach that
 follower, and one is dead."""
+NOT_TRANSITIVE: Final = (
+    "partition:ap-northeast-1|us-east-1@2",
+    "partition:ap-northeast-1|eu-west-1@2",
+    "partition:ap-northeast-1|ap-southeast-1@2",
+    "partition:ap-southeast-1|us-east-1@2",
+    "partition:ap-southeast-1|us-west-2@2",
+)
+"""The leader, in eu-west-1, is reached by ap-southeast-1, and ap-northeast-1 reaches us-west-2 alone."""
+HOWARD: Final = (
+    'Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" (Decentralized Thoughts, '
+    "2020-12-12)"
+)
 
 
 def _lying(protocol: str) -> Attack:
@@ -49,14 +61,26 @@ ATTACKS: Final = (
     *map(_lying, ("multi-paxos", "raft", "epaxos")),
     *map(_cut_off, ("multi-paxos", "raft")),
     Attack(
+        name="raft-non-transitive-partition",
+        protocol="raft",
+        assumption="every server reaches the leader or nobody",
+        guarantee="none that is lost here: leaders change more often, service goes on",
+        change="no PreVote, no CheckQuorum, while two of five servers reach one follower each and not the leader",
+        expected=HOLDS,
+        source=f'{HOWARD}; Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 9.6',
+        runner=Simulated(
+            protocol="raft", faults=NOT_TRANSITIVE, control_faults=NOT_TRANSITIVE,
+            options={"pre_vote": False, "check_quorum": False}, sites=FIVE, leader="eu-west-1", duration_s=15.0,
+        ),
+    ),
+    Attack(
         name="raft-prevote-without-checkquorum",
         protocol="raft",
         assumption="a leader that no majority answers steps down",
         guarantee="a majority that is connected finds a leader",
         change="check_quorum = false with PreVote, while the leader reaches one follower of four",
         expected=LIVENESS,
-        source='Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" '
-        "(decentralizedthoughts, 2020-12-12)",
+        source=HOWARD,
         runner=Simulated(
             protocol="raft", faults=ONE_FOLLOWER, control_faults=ONE_FOLLOWER, options={"check_quorum": False},
             sites=FIVE, leader="ap-northeast-1", duration_s=15.0,

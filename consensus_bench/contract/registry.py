@@ -71,7 +71,7 @@ def _load_module(spec: str) -> type[Replica]:
     try:
         found = getattr(importlib.import_module(module_name), class_name, None)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"protocol '{spec}': there is no module {module_name}") from error
+        raise ConfigError(f"protocol '{spec}': the module {module_name} does not import: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Replica)):
         raise ConfigError(f"protocol '{spec}': {module_name} has no subclass of Replica named {class_name}")
     return found

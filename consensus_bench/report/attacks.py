@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from consensus_bench.exploration.site import OWN_INVARIANTS
 from consensus_bench.exploration.wording import show_command, show_detail
 from consensus_bench.report.sections import Section, Table
 from consensus_bench.report.spacetime import write_space_time
@@ -40,7 +41,9 @@ def _expected(outcome: Outcome) -> bool:
 
 
 def what_falls(found: Finding) -> str:
-    """The verdict, and the property."""
+    """The verdict, and the property; of a protocol's own invariants the one that is broken."""
+    if found.falls == OWN_INVARIANTS:
+        return f"{found.verdict}: {found.detail}"
     return f"{found.verdict}: {found.falls}" if found.falls else found.verdict
 
 

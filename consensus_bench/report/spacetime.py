@@ -34,6 +34,8 @@ CHARACTER: Final = 0.58 * FONT / 72
 LINE: Final = 1.35 * FONT / 72
 WIDEST: Final = 26
 """Characters in one line of a label."""
+LONGEST: Final = 3 * WIDEST
+"""Characters of a label; the trace has the rest."""
 TOUCH: Final = 1e-6
 INK, FAINT, DISK, LOST, CHOSEN = "#222222", "#9a9a9a", "#6b5b00", "#c0392b", "#1e8449"
 
@@ -78,7 +80,7 @@ def write_space_time(trace: Trace, folder: Path, name: str) -> str:
 def label_of(envelope: Envelope) -> str:
     """A message in few words: its kind, its ballot or term, and what it carries."""
     parts = [_words(name, value) for name, value in envelope.fields.items()]
-    return " ".join([envelope.kind, *filter(None, parts)])
+    return textwrap.shorten(" ".join([envelope.kind, *filter(None, parts)]), LONGEST, placeholder=" ...")
 
 
 def _words(name: str, value: Any) -> str:
@@ -146,10 +148,8 @@ class _Picture:
         if self.trace.violation is not None:
             said = show_detail(f"{self.trace.violation.property}: {self.trace.violation.detail}")
             most = int((self.width - LEFT) / (1.25 * CHARACTER))
-            axes.text(
-                LEFT, 0.16, textwrap.shorten(said, most, placeholder=" ..."), color=LOST, fontsize=FONT + 1,
-                fontweight="bold", va="center",
-            )  # fmt: skip
+            lines = textwrap.wrap(said, most, max_lines=2, placeholder=" ...")
+            axes.text(LEFT, 0.2, "\n".join(lines), color=LOST, fontsize=FONT + 1, fontweight="bold", va="center")
 
     def _lanes(self, axes: Axes) -> None:
         """Solid while the process lives, dotted while it is down; columns numbered on top."""
@@ -298,8 +298,8 @@ class _Picture:
 
 
 def _compact(text: str) -> str:
-    """What is on a disk, with ballots as in the labels of messages."""
-    return re.sub(r"\((\d+), (\d+)\)", r"\1.\2", text)
+    """What is on a disk, with ballots as in the labels of messages, and no longer than can be read."""
+    return textwrap.shorten(re.sub(r"\((\d+), (\d+)\)", r"\1.\2", text), LONGEST, placeholder=" ...")
 
 
 def _wrapped(text: str) -> list[str]:

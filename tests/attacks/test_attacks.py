@@ -43,7 +43,22 @@ STEPS = {
     "ballots-collide": 10,
     "disjoint-quorums": 10,
     "flexible-quorums-disjoint": 6,
+    "one-vote": 6,
+    "new-leader-skips-phase-1": 7,
+    "new-leader-own-value": 11,
+    "new-leader-leaves-gaps": 13,
+    "old-leader-served": 11,
+    "raft-vote-not-on-disk": 7,
+    "raft-any-log": 8,
+    "raft-old-leader-obeyed": 8,
+    "raft-early-acknowledgement": 9,
     "raft-figure-8": 31,
+    "raft-retry-executed-twice": 9,
+    "epaxos-pre-acceptance-not-on-disk": 7,
+    "epaxos-fast-path-although-replies-differ": 6,
+    "epaxos-executed-as-committed": 6,
+    "epaxos-cycle-in-order-of-arrival": 11,
+    "epaxos-single-ballot": 16,
 }
 
 
@@ -200,5 +215,13 @@ def test_an_unknown_attack_is_one_line_and_status_2() -> None:
     "spec", ["consensus_bench.attacks.rules.raft:Nothing", "no.such.module:Raft", ":Raft", "a b:C"]
 )
 def test_a_module_without_the_class_is_refused(spec: str) -> None:
-    with pytest.raises(ConfigError, match=r"there is no module|no subclass"):
+    with pytest.raises(ConfigError, match=r"does not import|no subclass"):
         find_protocol(spec)
+
+
+def test_the_page_names_every_attack_with_its_number_of_steps() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == set(ATTACKS)
+    for name, steps in STEPS.items():
+        assert name == "dueling-proposers" or rows[name].endswith(f"| {steps} |")

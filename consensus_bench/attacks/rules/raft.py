@@ -44,6 +44,11 @@ class UnsafeOldLeadersObeyed(Raft):
     def _is_outdated(self, term: int) -> bool:
         return False
 
+    def _follow(self, ctx: Context, term: int, leader: int) -> None:
+        """A leader that obeys another one leads no more."""
+        self._step_down(ctx)
+        super()._follow(ctx, term, leader)
+
 
 class UnsafeEarlyAcknowledgement(Raft):
     """Entries are on disk before they are acknowledged."""
