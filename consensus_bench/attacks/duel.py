@@ -16,6 +16,7 @@ import msgspec
 from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, UNDECIDED, Finding
 from consensus_bench.attacks.scheduled import Table, swap
 from consensus_bench.contract import Message
+from consensus_bench.exploration.execution import length_of
 from consensus_bench.exploration.trace import Trace
 
 ROUNDS: Final = frozenset({"round", "highest"})
@@ -39,7 +40,7 @@ class Duel(msgspec.Struct, frozen=True):
         _prepare_arrives(table, 1)
         seen: dict[Hashable, int] = {}
         for turn in range(MOST_TURNS):
-            place = len(table.execution.steps)
+            place = length_of(table.execution.steps)
             shape = shape_of(table)
             if shape in seen:
                 return msgspec.structs.replace(_judged(table, seen[shape], place), picture=self._picture())

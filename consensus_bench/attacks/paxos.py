@@ -15,8 +15,8 @@ MADE_SIMPLE: Final = 'Lamport, "Paxos Made Simple" (2001)'
 FLEXIBLE: Final = 'Howard, Malkhi, Spiegelman, "Flexible Paxos" (OPODIS 2016)'
 TWO: Final = Bounds()
 CRASH: Final = Bounds(crashes=1)
-THREE: Final = Bounds(ballots=3, timeouts=1, lost=("Nack", "Decided", "Query"))
-"""Three ballots; nobody is told that it was outbid, or what was decided."""
+THREE: Final = Bounds(ballots=3, rounds=2, timeouts=1, lost=("Nack", "Decided", "Query"))
+"""Three ballots, of two rounds; nobody is told that it was outbid, or what was decided."""
 
 
 def _attack(name: str, rule: str, bounds: Bounds, **what: Any) -> Attack:

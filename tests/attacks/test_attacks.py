@@ -137,7 +137,7 @@ def test_the_duel_is_one_only_while_there_are_two() -> None:
     duel = Duel()
     found = duel.attack()
     assert (found.verdict, found.falls) == (LIVENESS, "something is decided")
-    assert "after step 65 the state is that after step 39" in found.detail
+    assert "after step 42 the state is that after step 24" in found.detail
     picture = picture_of(found)
     assert picture is not None and picture.length <= 16
     sent = [e.fields["ballot"] for e in picture.messages if e.kind == "Prepare" and e.source != e.to]
