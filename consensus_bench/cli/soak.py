@@ -54,6 +54,7 @@ def command(
     from consensus_bench.contract.errors import ConfigError
     from consensus_bench.experiments.comparison import Interrupted
     from consensus_bench.experiments.soak import Soak, run_soak
+    from consensus_bench.report.soak import draw_failure
 
     if protocol.endswith(".toml"):
         return _replay(Path(protocol), quiet)
@@ -66,6 +67,9 @@ def command(
     except Interrupted as stop:
         click.echo(f"interrupted: {stop}; the same command goes on from there", err=True)
         return 130
+    for failure in outcome.failures:
+        if failure.file and not outcome.reused:
+            draw_failure(outcome.folder / failure.file)
     _tell(soak.command(), outcome, as_json, quiet)
     return 1 if outcome.failures else 3 if outcome.undecided else 0
 

@@ -25,6 +25,7 @@ from consensus_bench.experiments.scenario import Scenario
 from consensus_bench.experiments.setup import prepare
 from consensus_bench.experiments.statistics import column
 from consensus_bench.simulation.operations import NEVER
+from consensus_bench.simulation.recorder import Recorded, Recorder
 from consensus_bench.simulation.world import DRAIN_STEP_NS, SECOND_NS, World
 from consensus_bench.verification import Check
 from consensus_bench.verification.online import CONVERGENCE
@@ -98,6 +99,30 @@ def do(scenario: Scenario, stop: Callable[[], bool] = lambda: False) -> Verdict:
     world = SoakWorld(run.settings)
     result, table = judged(run.key, world, stop)
     return _verdict(run.seed, world, result, table)
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """A run as it can be drawn: its sites, messages, faults (start in ns, end in ns, kind, whom), elections (ns, who),
+    when it stopped (a violation of safety stops it at once), and its verdict."""
+
+    sites: tuple[str, ...]
+    messages: list[Recorded]
+    faults: list[tuple[int, int, str, str]]
+    elections: list[tuple[int, int]]
+    end_ns: int
+    verdict: Verdict
+
+
+def record(scenario: Scenario) -> Recording:
+    """``do``, with every message written down."""
+    setup = prepare(scenario)
+    [run] = plan(setup)
+    world = SoakWorld(run.settings)
+    recorder = Recorder(world)
+    result, table = judged(run.key, world, lambda: False)
+    verdict = _verdict(run.seed, world, result, table)
+    faults = [(fault.start_ns, fault.end_ns, fault.kind, fault.target) for fault in world.fault_log]
+    return Recording(setup.sites, recorder.messages, faults, world.elections, world.env.now, verdict)
 
 
 def _verdict(seed: int, world: SoakWorld, result: Result, table: Table) -> Verdict:

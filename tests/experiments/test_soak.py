@@ -24,7 +24,7 @@ from consensus_bench.experiments.comparison import Interrupted
 from consensus_bench.experiments.scenario import Scenario, make_scenario
 from consensus_bench.experiments.shrink import fewer, shrink
 from consensus_bench.experiments.soak import Soak, first_violation, run_soak
-from consensus_bench.experiments.soak_run import LIVENESS, do
+from consensus_bench.experiments.soak_run import LIVENESS, Recording, do, record
 from consensus_bench.experiments.soak_scenarios import Fixed, draw, kinds_for, survivable
 from consensus_bench.experiments.toml import to_toml
 from consensus_bench.simulation.faults.kinds import Crash
@@ -32,7 +32,8 @@ from consensus_bench.simulation.faults.parsing import parse_fault
 
 PROTOCOLS = ("multi-paxos", "raft", "epaxos")
 MUTANTS = Path(__file__).parents[1] / "mutants"
-SEEDS, PER_TEST = 200, 20
+FIRST, SEEDS, PER_TEST = 2001, 200, 20
+"""Other seeds than those of `make soak`."""
 
 
 def mutant(file: str, name: str, **changes: Any) -> Soak:
@@ -113,7 +114,7 @@ def test_larger_quorums_survive_less() -> None:
 # What falls and what does not.
 
 
-@pytest.mark.parametrize("first", range(1, SEEDS + 1, PER_TEST))
+@pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, PER_TEST))
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_nothing_is_lost(protocol: str, first: int) -> None:
     assert first_violation(Soak(protocol=protocol, seed=first, runs=PER_TEST)) is None
@@ -177,6 +178,38 @@ def test_a_failure_shrinks_to_the_fault_that_matters() -> None:
     assert small.options == {}
 
 
+# What was recorded of it.
+
+
+def recorded(*faults: str) -> Recording:
+    return record(
+        make_scenario(
+            {
+                "protocols": ["raft"], "sites": ["us-east-1", "us-west-2", "eu-west-1"], "duration": 2.0, "warmup": 0.0,
+                "load_rates": "off", "conflict_levels": "off", "seed": 1, "workload": {"clients": 2},
+                "client_timeout_ms": 1000.0, "faults": list(faults),
+            }
+        )
+    )  # fmt: skip
+
+
+def test_every_message_is_recorded_and_lost_only_if_it_was() -> None:
+    healthy = recorded()
+    assert len(healthy.messages) > 100
+    assert not [message for message in healthy.messages if message.lost]
+    assert all(message.end_ns > message.leave_ns for message in healthy.messages)
+    cut = recorded("partition:us-east-1>us-west-2@0.5+0.5")
+    lost = [message for message in cut.messages if message.lost]
+    assert {(message.source, message.to) for message in lost} == {(0, 1)}
+    assert all(0.5e9 <= message.end_ns <= 1e9 for message in lost)
+    crossed = [m for m in cut.messages if (m.source, m.to) == (0, 1) and 0.5e9 < m.end_ns < 1e9]
+    assert crossed == [message for message in lost if 0.5e9 < message.end_ns < 1e9]
+    dead = recorded("crash:eu-west-1@0.5+0.5")
+    assert {message.to for message in dead.messages if message.lost} == {2}
+    twice = recorded("duplicating-link:all@0.2+1,rate=1,delay=1ms")
+    assert len(twice.messages) > 1.3 * len(healthy.messages)
+
+
 # The folder and the command.
 
 
@@ -201,6 +234,7 @@ def test_a_failure_comes_with_a_small_scenario_that_fails_again(tmp_path: Path) 
     again = CliRunner().invoke(command, [str(out / failure["file"])], standalone_mode=False, catch_exceptions=False)
     assert again.return_value == 1
     assert "violated: agreement" in again.stderr
+    assert (out / failure["file"]).with_suffix(".png").stat().st_size > 0
     assert failure["replay"] in (out / "summary.md").read_text(encoding="utf-8")
 
 

@@ -94,6 +94,16 @@ class Gate:
         self.troubles: list[Trouble] = []
         link.callbacks = (self.arrive,)
 
+    def listen(self, arrived: Callable[[Any], None]) -> None:
+        """``arrived`` is told of every message that gets through, before its receiver is."""
+        inner = self._inner
+
+        def both(event: Any) -> None:
+            arrived(event)
+            inner(event)
+
+        self._inner = both
+
     def arrive(self, event: Any) -> None:
         """A message arrives at the end of the link."""
         sender = self._sender
