@@ -55,8 +55,6 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     runner: Runner
     incident: str = ""
-    slow: bool = False
-    """Takes more than some seconds."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
