@@ -25,7 +25,7 @@ from consensus_bench.experiments.scenario import LARGEST_SEED, Scenario, load_sc
 from consensus_bench.experiments.setup import prepare
 from consensus_bench.experiments.shrink import shrink
 from consensus_bench.experiments.soak_run import BOUND_S, Verdict, do
-from consensus_bench.experiments.soak_scenarios import Fixed, check_fixed, draw
+from consensus_bench.experiments.soak_scenarios import Fixed, check_fixed, draw, keeps_promise
 from consensus_bench.experiments.tables import write_csv
 from consensus_bench.experiments.toml import to_toml
 from consensus_bench.simulation.faults.parsing import fault_line
@@ -205,7 +205,9 @@ def _failure(soak: Soak, verdict: Verdict, folder: Path | None) -> Failure:
     failure = Failure(verdict.seed, verdict.property, verdict.detail, soak.command(verdict.seed), len(scenario.faults))
     if folder is None:
         return failure
-    small = shrink(scenario, lambda attempt: do(attempt).property == verdict.property, SHRINK_RUNS)
+    small = shrink(
+        scenario, lambda attempt: keeps_promise(attempt) and do(attempt).property == verdict.property, SHRINK_RUNS
+    )
     (folder / FAILURES).mkdir(exist_ok=True)
     file = folder / FAILURES / f"seed-{verdict.seed}.toml"
     why = f"{verdict.property}: {do(small).detail}".replace("\n", " ")

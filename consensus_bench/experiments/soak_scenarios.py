@@ -22,6 +22,7 @@ from consensus_bench.experiments.scenario import LARGEST_SEED, MIN_REPLICAS, Sce
 from consensus_bench.simulation.faults import AnyFault, Fault, Nemesis
 from consensus_bench.simulation.faults.kinds import Crash, SlowCpu, SlowFsync
 from consensus_bench.simulation.faults.nemesis import SAFE
+from consensus_bench.simulation.faults.targets import parse_selector, size_of
 from consensus_bench.simulation.faults.times import time_text
 from consensus_bench.simulation.randomness import plain_stream
 from consensus_bench.simulation.workload import Workload
@@ -219,6 +220,17 @@ def survivable(options: Mapping[str, Any], size: int) -> int:
     """How many replicas may stay down for good while the others must go on: a minority, fewer with larger quorums."""
     largest = max(int(options.get(name, 0)) for name in ("phase1_quorum", "phase2_quorum"))
     return min((size - 1) // 2, size - largest)
+
+
+def keeps_promise(scenario: Scenario) -> bool:
+    """Whether no more replicas crash for good than the others can do without, however the scenario was made."""
+    size = len(scenario.sites)
+    down = sum(
+        size_of(parse_selector(fault.target), size)
+        for fault in scenario.faults
+        if isinstance(fault, Crash) and not fault.duration
+    )
+    return all(down <= survivable(options, size) for options in scenario.options.values() or ({},))
 
 
 # The faults.

@@ -25,7 +25,7 @@ from consensus_bench.experiments.scenario import Scenario, make_scenario
 from consensus_bench.experiments.shrink import fewer, shrink
 from consensus_bench.experiments.soak import Soak, first_violation, run_soak
 from consensus_bench.experiments.soak_run import LIVENESS, Recording, do, record
-from consensus_bench.experiments.soak_scenarios import Fixed, draw, kinds_for, survivable
+from consensus_bench.experiments.soak_scenarios import Fixed, draw, keeps_promise, kinds_for, survivable
 from consensus_bench.experiments.toml import to_toml
 from consensus_bench.simulation.faults.kinds import Crash
 from consensus_bench.simulation.faults.parsing import parse_fault
@@ -66,6 +66,8 @@ def test_faults_are_within_the_promise_and_a_majority_is_healed(protocol: str) -
         for_good = [fault for fault in scenario.faults if isinstance(fault, Crash) and not fault.duration]
         down = sum(1 if fault.target == "leader" else int(fault.target.removeprefix("any ")) for fault in for_good)
         assert down <= most <= (size - 1) // 2
+        assert keeps_promise(scenario)
+        assert not keeps_promise(msgspec.structs.replace(scenario, faults=(Crash(target="majority", at="1 s"),)))
         seen |= {fault.kind for fault in scenario.faults}
         downs.add(down)
         heal_ns = max((f.time_ns("at") + f.time_ns("duration") for f in scenario.faults), default=0)
