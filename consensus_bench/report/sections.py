@@ -106,7 +106,17 @@ def _answer(run: Run) -> Section:
         reached = ", ".join(f"{p} {peak[p]:,.0f}" for p in run.protocols if p in peak.dropna().index)
         text.append(f"Highest throughput reached under the load sweep, operations/s: {reached}. {_saturation(run)}")
     text.append(_verdict(run))
+    if partial(run):
+        text.append(partial(run))
     return Section("answer", "The answer in short", text)
+
+
+def partial(run: Run) -> str:
+    """What to say of a comparison that was interrupted; nothing of a whole one."""
+    done, planned = run.manifest.get("runs"), run.manifest.get("planned_runs")
+    if run.manifest.get("complete", True):
+        return ""
+    return f"Interrupted: only {done} of {planned} runs are in these numbers; the same command goes on from there."
 
 
 def _verdict(run: Run) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run, load
-from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, number, overall
+from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, number, overall, partial
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,9 +36,13 @@ def print_summary(folder: str | Path, console: Console) -> None:
     console.print(table)
     console.print()
     console.print(picture(run), markup=False, highlight=False)
-    failed = run.checks[run.checks["verdict"] != "holds"] if len(run.checks) else run.checks
-    verdict = "all hold" if not len(failed) else f"{len(failed)} do not hold"
-    console.print(f"verification: {len(run.checks)} checks, {verdict}")
+    counts = run.checks["verdict"].value_counts() if len(run.checks) else {}
+    violated, undecided = (int(counts.get(verdict, 0)) for verdict in ("violated", "not decided"))
+    wrong = [f"{violated} violated"] if violated else []
+    wrong += [f"{undecided} not decided"] if undecided else []
+    console.print(f"verification: {len(run.checks)} checks, {', '.join(wrong) or 'all hold'}")
+    if partial(run):
+        console.print(partial(run))
 
 
 def fast_share(run: Run, protocol: str) -> str:

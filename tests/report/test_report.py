@@ -203,3 +203,25 @@ def test_the_answer_says_what_saturates_and_what_does_not(tmp_path: Path) -> Non
     assert "the processor at us-east-1 is fully used" in text
     assert "epaxos was not saturated" in text
     assert "83% used" in text
+
+
+def test_an_interrupted_comparison_says_what_is_missing(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest |= {"complete": False, "runs": 3, "planned_runs": 9}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_report(folder)
+    assert "only 3 of 9 runs are in these numbers" in (folder / "report.md").read_text(encoding="utf-8")
+    out = StringIO()
+    print_summary(folder, Console(file=out, width=120))
+    assert "only 3 of 9 runs are in these numbers" in out.getvalue()
+
+
+def test_what_could_not_be_decided_is_not_called_violated(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    checks = json.loads((folder / "checks.json").read_text(encoding="utf-8"))
+    checks[0]["verdict"] = "not decided"
+    (folder / "checks.json").write_text(json.dumps(checks), encoding="utf-8")
+    out = StringIO()
+    print_summary(folder, Console(file=out, width=120))
+    assert f"{len(checks)} checks, 1 not decided" in out.getvalue()
