@@ -24,6 +24,7 @@ from consensus_bench.simulation.faults.kinds import Crash, SlowCpu, SlowFsync
 from consensus_bench.simulation.faults.nemesis import SAFE
 from consensus_bench.simulation.faults.targets import parse_selector, size_of
 from consensus_bench.simulation.faults.times import time_text
+from consensus_bench.simulation.faults.validation import ELECTED, RESTARTED
 from consensus_bench.simulation.randomness import plain_stream
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.topology import Topology, load_topology, topology_names
@@ -32,7 +33,7 @@ REPLICAS: Final = (3, 3, 5, 5, 7)
 """How many there are: the small clusters more often, because little runs often find more than big runs seldom."""
 MOST_REPLICAS: Final = 9
 PROMISES: Final[tuple[tuple[str, Callable[[type[Replica]], bool], tuple[str, ...]], ...]] = (
-    ("crash-recovery on an asynchronous network, a minority at a time", lambda _protocol: True, SAFE),
+    ("crash-recovery on an asynchronous network", lambda _protocol: True, SAFE),
     ("orderly hand-over", lambda protocol: HandOver in protocol.messages, ("hand-over",)),
 )
 """(promise, which protocols make it, the kinds of fault that they then survive). Of the kinds in none of these,
@@ -257,6 +258,7 @@ def _faults(
         dies_with_clients = isinstance(fault, Crash) and fault.target in sites and draw.random() < with_clients
         fault = _bounded(_to_the_ms(fault))
         faults.append(msgspec.structs.replace(fault, clients=True) if dies_with_clients else fault)
+    faults += _storms(plain_stream(seed, "soak", "storms"), timing)
     down = draw.randint(0, survivable(options, len(sites))) if draw.random() < 0.5 else 0
     end = _time(1000 * _START_S + phase_ms)
     if down and draw.random() < 0.5:
@@ -264,6 +266,32 @@ def _faults(
         down -= 1
     faults += [Crash(target=f"any {down}", at=end)] if down else []
     return tuple(faults)
+
+
+def _storms(draw: Random, timing: _Timing) -> list[Fault]:
+    """What strikes where it hurts: each new leader soon after its election, a replica when another one is back, or so
+    many at once that nothing but their disks remembers. A majority may be down for a while then: what is on disk is
+    promised to be enough for safety, and they come back."""
+    phase_ms, (timeout_ms, _) = 1000 * timing.faults_s, timing.timeout_ms
+
+    def soon(most: float) -> str:
+        return _time(max(1.0, most * draw.random() ** 2))
+
+    storms: list[Fault] = []
+    if draw.random() < 0.35:
+        storms.append(
+            Crash(target="leader", at=_time(1000 * _START_S), when=ELECTED, after=soon(timeout_ms),
+                  times=draw.randint(1, 5), duration=soon(2 * timeout_ms))
+        )  # fmt: skip
+    if draw.random() < 0.3:
+        storms.append(
+            Crash(target="any 1", at=_time(1000 * _START_S), when=RESTARTED, after=soon(timeout_ms),
+                  times=draw.randint(1, 4), duration=soon(2 * timeout_ms))
+        )  # fmt: skip
+    for _ in range(draw.choice((0, 0, 0, 1, 2))):
+        at = _time(1000 * _START_S + draw.random() * 0.8 * phase_ms)
+        storms.append(Crash(target=draw.choice(("majority", "all")), at=at, duration=soon(0.2 * phase_ms)))
+    return storms
 
 
 def _to_the_ms(fault: Fault) -> Fault:
