@@ -92,7 +92,7 @@ def test_rates_are_drawn_per_run() -> None:
     assert min(counts) < 4
     assert max(counts) > 20
     kinds = [{fault.kind for fault in draw("raft", seed).faults} for seed in range(1, 101)]
-    assert sum("crash" not in some for some in kinds) > 20, "some kinds are absent in some runs"
+    assert 20 < sum("pause" not in some for some in kinds) < 100, "a kind is absent in some runs"
 
 
 def test_what_is_fixed_changes_nothing_else() -> None:
