@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from consensus_bench.exploration.site import OWN_INVARIANTS
 from consensus_bench.exploration.wording import show_command, show_detail
-from consensus_bench.report.sections import Section, Table
+from consensus_bench.report.page import Section, Table
 from consensus_bench.report.spacetime import write_space_time
 from consensus_bench.report.writing import write_page
 

@@ -10,7 +10,7 @@ import msgspec
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.experiments.elections import read_elections, summary
-from consensus_bench.report.sections import Section, Table
+from consensus_bench.report.page import Section, Table
 from consensus_bench.report.style import BOUND, RC, line, save
 from consensus_bench.report.writing import write_page
 

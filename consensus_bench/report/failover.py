@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.report.load import Frame
-from consensus_bench.report.sections import Section, Table, number
+from consensus_bench.report.page import Section, Table, number
 from consensus_bench.report.style import BOUND, RC, line, look, save
 from consensus_bench.report.writing import write_page
 

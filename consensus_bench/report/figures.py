@@ -69,6 +69,7 @@ def distribution(run: Run) -> Figure:
     left.set_ylabel("share of operations answered within")
     left.set_ylim(0, 1.01)
     right.set_yscale("log")
+    right.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     right.set_ylabel("share of operations slower than")
     for axes in (left, right):
         axes.set_xlim(left=0)
@@ -92,7 +93,7 @@ def load_curve(run: Run) -> Figure:
         axes.set_xlim(left=0)
         axes.set_xlabel("throughput reached, operations/s")
         axes.set_ylabel(f"{what} of execution latency, ms")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     left.legend(loc="upper left")

@@ -14,6 +14,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.labels import Surroundings, place_labels
+from consensus_bench.report.style import RC, save
 from consensus_bench.topology import Location, Topology, shipped_folder
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _draw_links(axes: Axes, topology: Topology, sites: Sequence[str]) -> list[An
             axes.plot(line[:, 0], line[:, 1], color=colours(norm(rtt_ms)), linewidth=1.4, zorder=1)
         drawn.append(lines)
     bar = axes.figure.colorbar(
-        ScalarMappable(norm, colours), cax=axes.inset_axes((0.02, 0.09, 0.2, 0.025)), orientation="horizontal"
+        ScalarMappable(norm, colours), cax=axes.inset_axes((0.02, 0.12, 0.2, 0.025)), orientation="horizontal"
     )
     bar.set_label(f"round trip, ms{_statistic(topology)}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -190,7 +191,7 @@ def _draw_markers(axes: Axes, places: dict[str, Location], replicas: Sequence[st
                 x, y, s=area, c=colour, marker=marker, edgecolors="white", linewidths=0.8, zorder=3, label=label
             )
     if leader is not None or len(replicas) < len(places):
-        axes.legend(loc="lower left", bbox_to_anchor=(0.01, 0.14), fontsize=8, framealpha=0.8, edgecolor="none")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.01, 0.17), fontsize=8, framealpha=0.8, edgecolor="none")
 
 
 def _draw_labels(axes: Axes, places: dict[str, Location], lines: Any) -> None:
@@ -264,12 +265,12 @@ def write_topology_figures(
     heat = Figure(figsize=(width, height), dpi=100)
     heat_map(heat.add_axes((margin / width, 0.35 / height, count * cell / width, count * cell / height)), topology)
     _caption(heat, topology)
-    paths = _save(heat, folder / "heat-map")
+    paths = _save(heat, folder, "heat-map")
     if any(location is not None for location in topology.locations):
         world = Figure(figsize=(12, 5.15), dpi=100)
         world_map(world.add_axes((0.01, 0.055, 0.98, 0.885)), topology, sites, client_sites, leader)
         _caption(world, topology)
-        paths += _save(world, folder / "world-map")
+        paths += _save(world, folder, "world-map")
     return paths
 
 
@@ -282,12 +283,9 @@ def _caption(figure: Figure, topology: Topology) -> None:
     figure.text(0.01, 0.008, text, fontsize=6.5, color="#555555", va="bottom")
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """PNG and SVG, the same bytes each time."""
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
     from matplotlib import rc_context
 
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    with rc_context({"svg.hashsalt": "consensus-bench", "svg.fonttype": "none"}):
-        figure.savefig(paths[0], metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+    with rc_context({key: RC[key] for key in ("svg.hashsalt", "svg.fonttype")}):
+        save(figure, folder, name, dpi=100)
+    return [folder / f"{name}.{kind}" for kind in ("png", "svg")]

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from consensus_bench.report.faults import rows_of
 from consensus_bench.report.load import Frame, Run
+from consensus_bench.report.page import Section, Table, number
+from consensus_bench.report.settings import settings
 
 LEAST_SAMPLES: Final = {"p99_ms": 1_000, "p999_ms": 10_000}
 """Below so many operations a percentile rests on fewer than ten of them and is left blank."""
@@ -28,30 +28,6 @@ RESOURCES: Final = {"cpu": "processor", "network_card": "network card"}
 NO_NUMBERS: Final = "There are no numbers: no main run both finished and passed its checks."
 
 
-class Table(msgspec.Struct, frozen=True):
-    """``caption`` says what the means are over. The first ``texts`` columns are text, the others numbers."""
-
-    caption: str
-    columns: list[str]
-    rows: list[list[str]]
-    texts: int = 1
-
-
-class Section(msgspec.Struct):
-    """``figures``: names in ``figures.FIGURES`` with a caption each."""
-
-    key: str
-    title: str
-    text: list[str] = []
-    tables: list[Table] = []
-    figures: list[tuple[str, str]] = []
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A number for a table; nothing for what is missing."""
-    return "" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
-
-
 def overall(run: Run, metric: str = "execute") -> Frame:
     """By protocol: mean over operations, mean over sites, percentiles over operations, throughput; all seeds."""
     s = run.summary[(run.summary["seed"] == "ALL") & (run.summary["metric"] == metric)]
@@ -63,10 +39,10 @@ def overall(run: Run, metric: str = "execute") -> Frame:
 def sections(run: Run) -> list[Section]:
     """The report of one run. Where no run of the comparison passed its checks, there are no numbers to report."""
     if not len(run.summary):
-        return [Section("answer", "The answer in short", [_verdict(run), NO_NUMBERS]), _checks(run), _settings(run)]
+        return [Section("answer", "The answer in short", [_verdict(run), NO_NUMBERS]), _checks(run), settings(run)]
     return [
         _answer(run), _sites(run), _distribution(), _load(run), _conflict(run), _costs(run), _resources(run),
-        _seeds(run), _checks(run), _settings(run),
+        _seeds(run), _checks(run), settings(run),
     ]  # fmt: skip
 
 
@@ -372,33 +348,3 @@ def _checks(run: Run) -> Section:
     columns = ["protocol", "property", "verdict", "what was checked", "runs", "checked"]
     section.tables.append(Table("All runs, the sweeps' included.", columns, rows, texts=4))
     return section
-
-
-def _settings(run: Run) -> Section:
-    m = run.manifest
-    t, p, code = m["topology"], m["profile"], m["code"]
-    rows = [
-        ["command", m["command"]],
-        ["seeds", ", ".join(map(str, m["seeds"]))],
-        ["workload", _plain(m["workload"])],
-        ["topology", f"{t['name']}: {t['statistic']}; {t['date']}; {t['source']}; licence {t['licence']}"],
-        ["replicas at", ", ".join(m["sites"])],
-        ["clients at", ", ".join(m["client_sites"])],
-        ["jitter", m["jitter"]],
-        [
-            "machines",
-            f"{p['name']}: {_plain({k: v for k, v in p.items() if k not in ('name', 'source')})}. {p['source']}",
-        ],
-        ["scenario", _plain({k: v for k, v in m["scenario"].items() if not isinstance(v, dict | list)})],
-        *[[f"options of {name}", _plain(options)] for name, options in m.get("options", {}).items()],
-        ["code", f"version {code['version']}, sha256 {code['sha256'][:16]}"],
-        ["versions", _plain(m["versions"])],
-    ]
-    text = [
-        "Everything that these numbers depend on. manifest.json has it in full; the same command gives the same bytes."
-    ]
-    return Section("settings", "Settings", text, [Table("", ["setting", "value"], rows, texts=2)])
-
-
-def _plain(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())

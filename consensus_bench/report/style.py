@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,14 +44,18 @@ def line(number: int) -> dict[str, Any]:
     return {"color": PALETTE[number % len(PALETTE)], "ls": DASHES[number % len(DASHES)], "lw": 1.8}
 
 
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write ``name.png`` and ``name.svg``, the same bytes whenever the data are the same; returns the SVG's text."""
+def save(figure: Figure, folder: Path, name: str, dpi: int = 150) -> str:
+    """Write ``name.png`` (``dpi`` dots an inch) and ``name.svg``, the same bytes whenever the data are the same; the
+    SVG's text."""
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
     buffer = BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # A site's name in a script that no font here can draw: boxes in the PNG, the name in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(folder / f"{name}.png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
     (folder / f"{name}.svg").write_bytes(buffer.getvalue())
     text = buffer.getvalue().decode()

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.report.load import Run, load
-from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, number, overall, partial
+from consensus_bench.report.page import number
+from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, overall, partial
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,7 +9,8 @@ from typing import Any
 
 from consensus_bench.report.figures import FIGURES
 from consensus_bench.report.load import Run, load
-from consensus_bench.report.sections import Section, Table, number, overall, sections
+from consensus_bench.report.page import Section, Table, number
+from consensus_bench.report.sections import overall, sections
 from consensus_bench.report.style import RC, save
 
 

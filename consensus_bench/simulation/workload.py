@@ -76,7 +76,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         )
         for name, value, low, high in checks:
             if not low <= value <= high:
-                raise ConfigError(f"workload.{name} = {value}: must lie between {low} and {high:g}")
+                raise ConfigError(f"workload.{name} = {value}: must lie between {low:,} and {high:,.15g}")
         if self.reads + self.swaps > 1:
             raise ConfigError(f"workload: reads {self.reads} + swaps {self.swaps} exceed 1")
 

@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
+
+from consensus_bench.experiments.scenario import Scenario
+from consensus_bench.simulation.profiles import find_profile
+from consensus_bench.simulation.workload import preset
 
 SITES = ("us-east-1", "eu-west-1")
 FLOOR_MS = {"us-east-1": 60.0, "eu-west-1": 80.0}
@@ -107,14 +112,14 @@ def manifest(protocols: tuple[str, ...], seeds: int) -> dict[str, Any]:
         "format": 1, "name": "made-up", "created": "2026-01-01T00:00:00Z", "wall_seconds": 1.0,
         "command": "consensus-bench compare --name made-up", "complete": True,
         "code": {"version": "0", "commit": None, "dirty": None, "sha256": "0" * 64}, "versions": {"python": "3"},
-        "scenario": {"name": "made-up"}, "seeds": list(range(1, seeds + 1)), "protocols": list(protocols),
-        "sites": list(SITES), "client_sites": list(SITES), "leader_choice": "It was asked for.",
+        "scenario": msgspec.to_builtins(Scenario(name="made-up")), "seeds": list(range(1, seeds + 1)),
+        "protocols": list(protocols), "sites": list(SITES), "client_sites": list(SITES), "leader_choice": "It was asked for.",
         "leaders": {p: None if p == "epaxos" else "us-east-1" for p in protocols},
         "topology": {
             "name": "t", "source": "s", "date": "d", "licence": "l", "statistic": "p50",
             "sites": {s: {"place": s, "latitude": at[0], "longitude": at[1]} for s, at in places.items()},
             "rtt_ms": {"sites": list(SITES), "matrix": [[0.0, 70.0], [70.0, 0.0]]},
         },
-        "profile": {"name": "zero", "source": "nothing costs", "receive_us": 0.0},
-        "jitter": "none", "workload": {"name": "conflict"}, "options": {},
+        "profile": msgspec.to_builtins(find_profile("zero")),
+        "jitter": "none", "workload": msgspec.to_builtins(preset("conflict")), "options": {},
     }  # fmt: skip

@@ -130,3 +130,11 @@ def test_without_any_known_place_there_is_no_world_map(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("source,destination,rtt_ms\nattic,basement,5\n")
     paths = write_topology_figures(load_topology(str(tmp_path / "mine.csv")), tmp_path)
     assert [path.name for path in paths] == ["heat-map.png", "heat-map.svg"]
+
+
+def test_a_name_in_a_script_that_no_font_has_is_whole_in_the_svg_and_no_warning(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(
+        "source,destination,rtt_ms\n東京,ソウル,30\n東京,Zürich,240\nソウル,Zürich,250\n"
+    )
+    write_topology_figures(load_topology(str(tmp_path / "mine.csv")), tmp_path)
+    assert "東京" in (tmp_path / "heat-map.svg").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import re
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 import run_folder
@@ -19,6 +20,7 @@ from consensus_bench.cli.report import command
 from consensus_bench.contract import ConfigError
 from consensus_bench.report import load, print_summary, write_comparison, write_report
 from consensus_bench.report.sections import overall, paired_interval, sections
+from consensus_bench.simulation.workload import PRESETS, preset
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +227,12 @@ def test_what_could_not_be_decided_is_not_called_violated(tmp_path: Path) -> Non
     out = StringIO()
     print_summary(folder, Console(file=out, width=120))
     assert f"{len(checks)} checks, 1 not decided" in out.getvalue()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_workload_is_told_in_words(name: str, tmp_path: Path) -> None:
+    workload = msgspec.to_builtins(preset(name))
+    markdown = write_report(run_folder.write(tmp_path, workload=workload)).with_suffix(".md").read_text()
+    told = next(line for line in markdown.splitlines() if line.startswith("| workload |"))
+    assert not any(key in told for key in ("think_ms", "hot_move_every", "False", "{"))
+    assert sum(float(share) for share in re.findall(r"([\d.]+) % (?:reads|atomic|writes)", told)) == 100
