@@ -113,7 +113,8 @@ def manifest(protocols: tuple[str, ...], seeds: int) -> dict[str, Any]:
         "command": "consensus-bench compare --name made-up", "complete": True,
         "code": {"version": "0", "commit": None, "dirty": None, "sha256": "0" * 64}, "versions": {"python": "3"},
         "scenario": msgspec.to_builtins(Scenario(name="made-up")), "seeds": list(range(1, seeds + 1)),
-        "protocols": list(protocols), "sites": list(SITES), "client_sites": list(SITES), "leader_choice": "It was asked for.",
+        "protocols": list(protocols), "sites": list(SITES), "client_sites": list(SITES),
+        "leader_choice": "It was asked for.",
         "leaders": {p: None if p == "epaxos" else "us-east-1" for p in protocols},
         "topology": {
             "name": "t", "source": "s", "date": "d", "licence": "l", "statistic": "p50",
