@@ -31,12 +31,14 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import NOOP, Cluster, Command, Context, Entry, Message, TimerName, View, ns
-from protocols.raft_election import LEADER, RaftElection
+from consensus_bench.contract import NOOP, Cluster, Command, Context, Entry, HandOver, Message, TimerName, View, ns
+from protocols.raft_election import LEADER
 from protocols.raft_log import LogEntry
 from protocols.raft_messages import (
     Appended,
     AppendEntries,
+    Confirm,
+    Confirmed,
     Conflict,
     Forward,
     PreVote,
@@ -44,27 +46,29 @@ from protocols.raft_messages import (
     RaftOptions,
     Refused,
     RequestVote,
+    TimeoutNow,
     Vote,
 )
+from protocols.raft_transfer import RaftTransfer
 from protocols.sessions import Sessions
 
 CHUNK: Final = 256
 """Entries in one AppendEntries to a follower that is behind, at most (a batch may be larger)."""
 
 
-class Raft(RaftElection):
+class Raft(RaftTransfer):
     """One server."""
 
     __slots__ = (
-        "ahead", "batch_ns", "chunk", "commit_index", "floor", "heard", "heartbeat_ns", "horizon", "in_step",
-        "last_at_retry", "match_at_retry", "match_index", "next_index", "pending", "probing", "queue", "retry_ns",
-        "sessions",
+        "ahead", "batch_ns", "chunk", "floor", "heard", "heartbeat_ns", "horizon", "in_step", "last_at_retry",
+        "match_at_retry", "next_index", "pending", "probing", "queue", "retry_ns", "sessions",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "chunk", "heartbeat_ns", "retry_ns")
     name = "raft"
     options_type = RaftOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
+        Confirm, Confirmed, TimeoutNow, HandOver,
     )  # fmt: skip
     sessions_type: ClassVar[type[Sessions]] = Sessions
     durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
@@ -74,7 +78,6 @@ class Raft(RaftElection):
         self.heartbeat_ns, self.retry_ns = ns(options.heartbeat_ms), ns(options.retry_ms)
         self.batch_ns = ns(options.batch_ms) if options.batch_size > 1 else 0
         self.chunk = max(CHUNK, options.batch_size)
-        self.commit_index = 0
         self.sessions = self.sessions_type()
         self.queue: list[Command] = []
         """Requests that wait for a leader, or for a batch to fill up."""
@@ -99,11 +102,14 @@ class Raft(RaftElection):
         """Who has answered since the last "quorum" timer, as a bit mask."""
         self.last_at_retry = 0
         self.match_at_retry = self.match_index[:]
+        self.successor = None
+        self._forget_reads()
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
     def on_start(self, ctx: Context) -> None:
         """Follow, unless chosen to lead first. (No pre-vote then: nobody leads who could be disturbed.)"""
+        self.heard_ns = ctx.clock_ns - self.election_ns[0]  # never
         if self.cluster.first_leader == self.me:
             self._campaign(ctx)
         else:
@@ -115,6 +121,7 @@ class Raft(RaftElection):
         for index in sorted(key for key in disk if isinstance(key, int)):
             assert index == self.log.last_index + 1, f"entry {index} on disk follows {self.log.last_index}"
             self.log.entries.append(disk[index])
+        self.heard_ns = ctx.clock_ns  # perhaps: see raft_reads.py
         ctx.set_timer("election", *self.election_ns)
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -122,14 +129,21 @@ class Raft(RaftElection):
     def on_request(self, ctx: Context, command: Command) -> None:
         """Append it, pass it on to the leader, or keep it until there is one."""
         if self.role == LEADER:
-            if self._is_new(ctx, command):
-                if self.batch_ns:
+            if self.reads_apart and command.kind == "get":
+                self._serve_read(ctx, command)
+            elif self._is_new(ctx, command):
+                if self.successor is not None:
+                    self.queue.append(command)
+                elif self.batch_ns:
                     self._batch(ctx, command)
                 else:
                     self._append(ctx, (LogEntry(self.current_term, command),))
         elif self.sessions.executed(command):
             ctx.answer(command)
         elif self.leader is not None:
+            if self.reads_apart and command.kind == "get":
+                self._pass_read(ctx, self.leader, command)
+                return
             ctx.send_unsynced(self.leader, Forward(command))
             if len(self.pending) < self.options.queue_limit:
                 self.pending[command.client, command.sequence] = command
@@ -170,8 +184,10 @@ class Raft(RaftElection):
     def _serve_queue(self, ctx: Context) -> None:
         """There is another leader for the requests that were kept, and for those that an earlier leader may have taken
         with it, this replica perhaps: whatever the new one has already, it ignores."""
-        waiting = {**self.pending, **{(c.client, c.sequence): c for c in self.queue}}
+        kept = [*self.passed_reads.values(), *self.queue]
+        waiting = {**self.pending, **{(c.client, c.sequence): c for c in kept}}
         self.pending.clear()
+        self.passed_reads.clear()
         self.queue = []
         for command in waiting.values():
             self.on_request(ctx, command)
@@ -193,11 +209,15 @@ class Raft(RaftElection):
         if self.options.check_quorum:
             ctx.set_timer("quorum", self.election_ns[0])
         uncommitted = log.slice(self.commit_index + 1, log.last_index - self.commit_index)
-        waiting = [*self.pending.values(), *self.queue]
+        waiting = [*self.pending.values(), *self.passed_reads.values(), *self.queue]
+        self.passed_reads.clear()
+        reads = [command for command in waiting if self.reads_apart and command.kind == "get"]
+        if reads:
+            waiting = [command for command in waiting if command.kind != "get"]
         commands = [entry.command for entry in uncommitted if entry.command.kind != "noop"]
         self.pending = {(command.client, command.sequence): command for command in commands}
         self.floor = self._first_countable() - 1
-        next_index = log.last_index + 1
+        self.term_start = next_index = log.last_index + 1
         self.next_index = dict.fromkeys(self.others, next_index)
         self.probing = set(self.others)
         self.queue = [*self._first_commands(), *[command for command in waiting if self._is_new(ctx, command)]]
@@ -205,6 +225,9 @@ class Raft(RaftElection):
         self.last_at_retry = log.last_index
         for follower in self.others:
             self._probe(ctx, follower, next_index)
+        for command in reads:
+            self._serve_read(ctx, command)
+        self._confirm_at_heartbeat(ctx)
 
     def _first_commands(self) -> tuple[Command, ...]:
         return (NOOP,)
@@ -226,6 +249,9 @@ class Raft(RaftElection):
     def _stop_leading(self, ctx: Context) -> None:
         for timer in ("heartbeat", "retry", "quorum", "batch"):
             ctx.cancel_timer(timer)
+        if self.successor is not None:
+            ctx.cancel_timer("transfer")
+        self.queue += [command for _, command in self.unconfirmed]
         self._clear_leader_state()
 
     # --- log replication: followers (section 5.3) ---------------------------------------------------------------------
@@ -345,6 +371,8 @@ class Raft(RaftElection):
             self.ahead += 1
             if self.ahead >= self.majority:
                 self._advance_commit_index(ctx)
+        if self.successor is not None:
+            self._caught_up(ctx, source)
         if self.next_index and source in self.next_index:
             if source in self.probing:
                 self.probing.remove(source)
@@ -358,6 +386,8 @@ class Raft(RaftElection):
         self.floor = index
         self.ahead = len(ordered) - bisect_right(ordered, index)
         self._commit(ctx, index)
+        if self.unconfirmed:
+            self._serve_confirmed(ctx)
 
     def _commit(self, ctx: Context, index: int) -> None:
         """All entries up to ``index`` are committed: execute them in order. The leader answers."""
@@ -432,6 +462,9 @@ class Raft(RaftElection):
             self._time_out(ctx)
         elif name == "heartbeat":
             self._send_heartbeats(ctx)
+            self._confirm_at_heartbeat(ctx)
+            if self.successor is not None:
+                self._caught_up(ctx, self.successor)
             ctx.set_timer("heartbeat", self.heartbeat_ns)
         elif name == "retry":
             self._retry(ctx)
@@ -439,8 +472,10 @@ class Raft(RaftElection):
         elif name == "quorum":
             ctx.set_timer("quorum", self.election_ns[0])
             self._check_quorum(ctx)
-        elif name == "batch":
-            self._append_queue(ctx)
+        elif name in ("batch", "transfer"):
+            self.successor = None  # it was no use: serve again
+            if self.queue:
+                self._append_queue(ctx)
 
     def _send_heartbeats(self, ctx: Context) -> None:
         """At every tick, also to those who were just sent entries: to leave one out would make a silence of nearly two

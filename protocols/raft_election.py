@@ -97,7 +97,7 @@ class RaftElection(Replica):
             return False
         return self.role == LEADER or ctx.clock_ns - self.heard_ns < self.election_ns[0]
 
-    def _campaign(self, ctx: Context) -> None:
+    def _campaign(self, ctx: Context, transfer: bool = False) -> None:
         """Begin an election in a new term with a vote for oneself (section 5.2). If it brings nothing, the timer begins
         the next."""
         self.role = CANDIDATE
@@ -107,7 +107,7 @@ class RaftElection(Replica):
         self.votes = 0
         self._save_vote(ctx)
         ctx.set_timer("election", *self.election_ns)
-        self._solicit(ctx, RequestVote(self.current_term, self.log.last_index, self.log.last_term))
+        self._solicit(ctx, RequestVote(self.current_term, self.log.last_index, self.log.last_term, transfer))
 
     def _save_vote(self, ctx: Context) -> None:
         """Term and vote are one value: a vote kept without its term, or the reverse, is worth nothing."""
@@ -121,16 +121,26 @@ class RaftElection(Replica):
     def on_request_vote(self, ctx: Context, source: int, message: RequestVote) -> None:
         """One vote per term, first come, first served, for a log that is at least as up-to-date as this one."""
         if message.term > self.current_term:
-            if self.options.check_quorum and self._in_lease(ctx):
+            if self.options.check_quorum and not message.transfer and self._in_lease(ctx):
                 return
             self._enter_term(ctx, message.term)
-        granted = message.term == self.current_term and self._may_vote_for(source) and self._is_up_to_date(message)
+        free = message.transfer or not self._has_promised(ctx)
+        granted = (
+            free
+            and message.term == self.current_term
+            and self._may_vote_for(source)
+            and self._is_up_to_date(message)
+        )
         if granted:
             if self.voted_for is None:
                 self.voted_for = source
                 self._save_vote(ctx)
             ctx.set_timer("election", *self.election_ns)
         ctx.send(source, Vote(self.current_term, granted))
+
+    def _has_promised(self, ctx: Context) -> bool:
+        """Whether a leader relies on us to vote for nobody now (raft_reads.py)."""
+        return False
 
     def _may_vote_for(self, candidate: int) -> bool:
         return self.voted_for is None or self.voted_for == candidate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from consensus_bench.contract import Command, ConfigError, Message, Options
 from protocols.raft_log import LogEntry
 
@@ -26,6 +28,13 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue_limit: int = 100_000
     """Requests that a replica keeps while no leader is known, and as many that it has passed on and not executed; it
     drops more, and clients retry."""
+    reads: Literal["log", "index", "lease"] = "log"
+    """"log": a read is an entry like any other. "index": the leader asks a majority whether it still leads, and answers
+    from its state machine (thesis section 6.4, ReadIndex). "lease": it need not ask while the last answers are younger
+    than the shortest election time-out by its own clock."""
+    clock_drift_bound: float = 0.01
+    """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
+    back, reads may be stale."""
 
     def validate(self, size: int) -> None:
         """Raise ``ConfigError`` unless these settings can work with ``size`` replicas."""
@@ -38,6 +47,10 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ConfigError(f"window = {self.window}: must be at least 1 entry")
         if self.queue_limit < 1:
             raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
+        if self.reads == "lease" and not self.check_quorum:
+            raise ConfigError('reads = "lease": needs check_quorum = true, by which followers refuse votes')
+        if not 0 <= self.clock_drift_bound < 1:
+            raise ConfigError(f"clock_drift_bound = {self.clock_drift_bound}: must lie between 0 and 1")
 
 
 class Forward(Message, frozen=True, gc=False):
@@ -62,11 +75,12 @@ class PreVoteReply(Message, frozen=True, gc=False):
 
 
 class RequestVote(Message, frozen=True, gc=False):
-    """The sender is a candidate in ``term``; its log ends like this."""
+    """The sender is a candidate in ``term``; its log ends like this. ``transfer``: the leader asked it to be one."""
 
     term: int
     last_log_index: int
     last_log_term: int
+    transfer: bool = False
 
 
 class Vote(Message, frozen=True, gc=False):
@@ -105,5 +119,25 @@ class Conflict(Message, frozen=True, gc=False):
 
 class Refused(Message, frozen=True, gc=False):
     """AppendEntries came from a leader of an earlier term than the sender's, which is ``term``."""
+
+    term: int
+
+
+class Confirm(Message, frozen=True, gc=False):
+    """Do I still lead ``term``? ``round`` numbers the question."""
+
+    term: int
+    round: int
+
+
+class Confirmed(Message, frozen=True, gc=False):
+    """Yes: the sender knew of no other leader when it was asked."""
+
+    term: int
+    round: int
+
+
+class TimeoutNow(Message, frozen=True, gc=False):
+    """The leader of ``term`` asks the receiver to begin an election at once (thesis section 3.10)."""
 
     term: int

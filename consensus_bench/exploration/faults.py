@@ -8,7 +8,8 @@ import msgspec
 
 from consensus_bench.contract import ConfigError
 
-_RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "crash", "restart", "partition", "heal")
+_RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "crash", "restart", "partition", "heal",
+          "order")  # fmt: skip
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     partition: float = 0.004
     """Some links let nothing through until ``heal``; what is under way on them arrives late."""
     heal: float = 0.02
+    order: float = 0.0
+    """An operator asks some replica, leader or not, to hand its office over to another one."""
     skew_ms: float = 100.0
     """How far the replicas' clocks are apart at most."""
 

@@ -18,10 +18,12 @@ from random import Random
 from typing import Any, Final
 
 from consensus_bench.contract import (
+    OPERATOR,
     Cluster,
     Command,
     ConfigError,
     Effect,
+    HandOver,
     Options,
     PropertyViolated,
     Replica,
@@ -152,6 +154,7 @@ class Scheduler:
             (faults.heal, self._heal),
             (faults.crash, self._crash_some),
             (faults.partition, self._partition),
+            (faults.order, self._order_some),
         )
         total, thresholds = 0.0, []
         for rate, action in actions:
@@ -422,6 +425,13 @@ class Scheduler:
         self._tell("all links let messages through")
         return True
 
+    def _order_some(self) -> bool:
+        if HandOver not in self.protocol.messages:
+            return False
+        whom, to = int(self.random.random() * self.size), int(self.random.random() * self.size)
+        self.world.in_flight.append((OPERATOR, whom, HandOver(to)))
+        return True
+
     # --- what the world asks ------------------------------------------------------------------------------------------
 
     def _draw(self, low_ns: int, high_ns: int) -> int:
@@ -435,7 +445,7 @@ class Scheduler:
             self._tell(f"the answer of {replica} to {command} is lost")
             return
         self._tell(f"client {command.client} has {result} for its command {command.sequence}")
-        self.clients.answered_by(replica, command, result, self.step)
+        self.clients.answered_by(replica, command, result, self.step, command not in self.world.looked_up)
 
     def _tell(self, what: str) -> None:
         if self.world.observer is not None:

@@ -58,7 +58,7 @@ from consensus_bench.contract.context import (
 from consensus_bench.contract.steps import Deliver, Input, Recover, Request, Start, Timer
 from consensus_bench.verification import Verifier
 
-CLIENT: Final = -1
+CLIENT: Final = -2
 """The source of a client's request."""
 
 Packet: TypeAlias = tuple[ReplicaId, ReplicaId, Message]
@@ -152,8 +152,8 @@ class World:
     """
 
     __slots__ = (
-        "answered", "clock", "cluster", "context", "draw", "in_flight", "now_ns", "observer", "options", "protocol",
-        "servers", "summary", "verifier",
+        "answered", "clock", "cluster", "context", "draw", "in_flight", "looked_up", "now_ns", "observer", "options",
+        "protocol", "servers", "summary", "verifier",
     )  # fmt: skip
 
     def __init__(
@@ -177,6 +177,8 @@ class World:
         self.verifier = Verifier(cluster.size, protocol.decides)
         self.servers = [Server() for _ in range(cluster.size)]
         self.in_flight: list[Packet] = []
+        self.looked_up: set[Command] = set()
+        """Reads that some replica has answered without giving them a place."""
         self.summary = Summary()
         self.context = Context()
 
@@ -353,6 +355,7 @@ class World:
             self.answered(me, a, server.results[request])
         elif tag == READ:
             server.results[a.client, a.sequence] = server.store.get(a.key)
+            self.looked_up.add(a)
         elif tag == TAKE_SNAPSHOT:
             results = tuple((*request, server.results[request]) for request in sorted(server.results))
             snapshot = Snapshot(a, image(server.store), results)

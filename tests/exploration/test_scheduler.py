@@ -18,7 +18,7 @@ from consensus_bench.exploration import Faults, Load, Observer, Scheduler, Sched
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "epaxos": [{}, {"rules": "sosp13"}],
     "multi-paxos": [{}, {"batch_size": 4, "batch_ms": 5.0, "window": 6}],
-    "raft": [{}, {"pre_vote": False, "check_quorum": False}],
+    "raft": [{}, {"pre_vote": False, "check_quorum": False}, {"reads": "index"}],
 }
 """Settings under which a protocol is another one: each gets 300 seeds."""
 CAMPAIGNS = [(name, settings) for name in [*protocol_names(), EXAMPLE] for settings in VARIANTS.get(name, [{}])]
@@ -29,7 +29,7 @@ FACTS = {
     "raft": {"elected"},
 }
 """What must have happened, in the protocols' own words."""
-RECOVERING = Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, crashed_at_most=1, sync=0.2, steps=600)
+RECOVERING = Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, crashed_at_most=1, sync=0.2, order=0.01, steps=600)
 """Time-outs all the time and messages that arrive when the world has moved on."""
 
 
