@@ -32,22 +32,11 @@ Everything else vouches for nothing on this disk and leaves at once:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from consensus_bench.contract import (
-    NOOP,
-    Ballot,
-    Cluster,
-    Command,
-    Context,
-    Entry,
-    Message,
-    Replica,
-    TimerName,
-    View,
-    ns,
-)
+from consensus_bench.contract import Cluster, Command, Context, Entry, Message, TimerName, View, ns
 from protocols.fifo import Fifo
+from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
@@ -59,72 +48,29 @@ from protocols.multi_paxos_messages import (
     Nack,
     Prepare,
     Promise,
+    Recall,
+    Recalled,
 )
-from protocols.quorums import majority
-from protocols.sessions import Sessions
-from protocols.slots import CHOSEN, FIRST_SLOT, Slots
-
-FOLLOWER: Final = "follower"
-CANDIDATE: Final = "candidate"
-LEADER: Final = "leader"
-
-CHUNK: Final = 256
-"""Slots in one Accept of a new leader's recovery, and that a candidate may lack and be promised something, at most."""
-PART: Final = 4096
-"""Slots in one Chosen, at most. A replica that was away gets one each round trip, while others go on deciding."""
+from protocols.multi_paxos_repair import MultiPaxosRepair
+from protocols.slots import CHOSEN, FIRST_SLOT
 
 
-class MultiPaxos(Replica):
-    """One replica."""
+class MultiPaxos(MultiPaxosRepair):
+    """One replica: clients' requests, phase 2, timers. What it inherits: disks that cannot be read
+    (multi_paxos_repair.py), phase 1 (multi_paxos_election.py), what is chosen (multi_paxos_learner.py)."""
 
-    __slots__ = (
-        "batch_ns", "committed", "election_high_ns", "election_low_ns", "everyone", "fetching", "forwarded",
-        "heartbeat_ns", "leader", "log", "next", "open", "phase1_quorum", "phase2_quorum", "promised", "promises",
-        "proposed", "queue", "resend_below", "retry_ns", "role", "saved", "sessions", "votes",
-    )  # fmt: skip
-    constants: ClassVar[tuple[str, ...]] = (
-        "batch_ns", "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
-        "retry_ns",
-    )  # fmt: skip
+    __slots__ = ("batch_ns", "retry_ns")
+    constants: ClassVar[tuple[str, ...]] = ("batch_ns", "retry_ns")
     name = "multi-paxos"
     options_type = MultiPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
-        Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen,
+        Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
     )  # fmt: skip
     durable = ("promised", "log")
 
     def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
         super().__init__(me, cluster, options)
-        self.everyone = tuple(range(cluster.size))
-        self.phase1_quorum = options.phase1_quorum or majority(cluster.size)
-        self.phase2_quorum = options.phase2_quorum or majority(cluster.size)
-        self.election_low_ns, self.election_high_ns = map(ns, options.election_timeout_ms)
-        self.heartbeat_ns, self.retry_ns, self.batch_ns = map(
-            ns, (options.heartbeat_ms, options.retry_ms, options.batch_ms)
-        )
-        self.promised: Ballot = (0, 0)
-        self.log = Slots()
-        self.committed = FIRST_SLOT
-        self.saved = FIRST_SLOT
-        """``committed`` as last written to disk, now and then: a restart learns the rest again."""
-        self.sessions = Sessions()
-        self.role = FOLLOWER
-        self.leader: int | None = None
-        """Who is known to lead at ``promised``."""
-        self.queue = Fifo()
-        """Requests that wait for a leader, or for the leader's window."""
-        self.forwarded: dict[tuple[int, int], Command] = {}
-        """What was passed on to the leader and is not executed here yet: if that leader dies, the next one gets it."""
-        self.open: set[tuple[int, int]] = set()
-        """(client, sequence) of what is queued or proposed here, so that a retry is not proposed again."""
-        self.promises: dict[int, Promise] = {}
-        self.next = FIRST_SLOT
-        self.proposed: dict[int, Accept] = {}
-        self.votes: dict[int, int] = {}
-        self.resend_below = FIRST_SLOT
-        """``next`` at the last retry tick: older proposals have waited for at least ``retry_ms``."""
-        self.fetching = 0
-        """The slot that was asked for and has not come, until the next retry tick."""
+        self.retry_ns, self.batch_ns = ns(options.retry_ms), ns(options.batch_ms)
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
@@ -138,19 +84,23 @@ class MultiPaxos(Replica):
 
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         """Promises and acceptances are back; execute again what is known to be chosen; follow."""
+        disk, intact_below = self._readable(ctx, disk)
         self.promised = disk.get("promised", self.promised)
         committed = disk.get("committed", FIRST_SLOT)
         for slot in sorted(key for key in disk if isinstance(key, int)):
             ballot, command = disk[slot]
-            self.log.accept(slot, ballot, command)
-            if slot < committed or ballot == CHOSEN:
+            known = slot < committed
+            in_order = known and slot < intact_below
+            self.log.accept(slot, CHOSEN if known and not in_order else ballot, command)
+            if known or ballot == CHOSEN:
                 ctx.commit(slot, command)
-            if slot < committed:
+            if in_order:
                 self._execute(ctx, command)
-        self.committed = self.saved = committed
+        self.committed = self.saved = min(committed, intact_below)
         self._advance(ctx)
         ctx.set_timer("retry", self.retry_ns)
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
+        self._begin_repair(ctx)
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -206,96 +156,6 @@ class MultiPaxos(Replica):
         for command in waiting.values():
             self.on_request(ctx, command)
 
-    # --- phase 1 ------------------------------------------------------------------------------------------------------
-
-    def _campaign(self, ctx: Context) -> None:
-        """Phase 1a with a ballot above all that this replica has seen. If it fails, the election timer begins another,
-        after a random time, so that two candidates do not outbid each other for ever (Paxos Made Simple, 2.4)."""
-        self._step_down(ctx)
-        self.role = CANDIDATE
-        self.leader = None
-        self._take_ballot(ctx)
-        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
-        ctx.broadcast(self.everyone, Prepare(self.promised, self.committed))
-
-    def _take_ballot(self, ctx: Context) -> None:
-        """Promising one's own ballot keeps it from being taken again: also after a crash, for it is durable before
-        Prepare leaves."""
-        self.promised = (self.promised[0] + 1, self.me)
-        ctx.persist("promised", self.promised)
-
-    def on_prepare(self, ctx: Context, source: int, message: Prepare) -> None:
-        """Phase 1b: promise to serve no lower ballot, and report all that was accepted. A candidate that lacks very
-        much is taught first, so that no promise has to carry a whole log."""
-        if message.ballot < self.promised:
-            self._refuse(ctx, source)
-        elif self.committed - message.first > CHUNK:
-            self._teach(ctx, source, message.first)
-        else:
-            if message.ballot > self.promised:
-                self._follow(ctx, message.ballot, None)
-            ctx.send(source, Promise(message.ballot, self._report(message.first)))
-
-    def _report(self, first: int) -> tuple[tuple[int, Ballot, Command], ...]:
-        committed = self.committed
-        return tuple(
-            (slot, CHOSEN if slot < committed else ballot, command)
-            for slot, ballot, command in self.log.accepted_from(first)
-        )
-
-    def on_promise(self, ctx: Context, source: int, message: Promise) -> None:
-        """A quorum of promises for the ballot under way makes a leader."""
-        if self.role != CANDIDATE or message.ballot != self.promised:
-            return
-        for slot, ballot, command in message.accepted:
-            if ballot == CHOSEN:
-                self._learn(ctx, slot, command)
-        self._advance(ctx)
-        self.promises[source] = message
-        if len(self.promises) >= self.phase1_quorum:
-            self._lead(ctx)
-
-    def _lead(self, ctx: Context) -> None:
-        """Finish what earlier leaders may have begun, then serve the requests that waited. Those must not overtake:
-        a slot is free only above all that the quorum reported (Paxos Made Simple, section 3)."""
-        uncertain = self._uncertain(self._highest_accepted())
-        self.promises.clear()
-        self.role = LEADER
-        self.leader = self.me
-        self.next = self.resend_below = self._first_uncertain()
-        self.open = {(command.client, command.sequence) for command in uncertain if command.kind != "noop"}
-        ctx.note("elected")
-        ctx.cancel_timer("election")
-        ctx.set_timer("heartbeat", self.heartbeat_ns)
-        ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
-        for start in range(0, len(uncertain), CHUNK):
-            self._propose(ctx, tuple(uncertain[start : start + CHUNK]))
-        self._serve_queue(ctx)
-
-    def _first_uncertain(self) -> int:
-        """The first slot to propose in: the first that is not known to be chosen, whatever is known of later ones."""
-        return self.committed
-
-    def _highest_accepted(self) -> dict[int, tuple[Ballot, Command]]:
-        """Per slot "the highest-numbered proposal among the responses" (Paxos Made Simple, section 2.2, phase 2a)."""
-        highest: dict[int, tuple[Ballot, Command]] = {}
-        for source in sorted(self.promises):
-            for slot, ballot, command in self.promises[source].accepted:
-                known = highest.get(slot)
-                if known is None or self._outranks(ballot, known[0]):
-                    highest[slot] = (ballot, command)
-        return highest
-
-    def _outranks(self, ballot: Ballot, other: Ballot) -> bool:
-        return ballot > other
-
-    def _uncertain(self, reported: Mapping[int, tuple[Ballot, Command]]) -> list[Command]:
-        """What to propose from the first uncertain slot on, without a gap: where nothing was reported nothing can have
-        been chosen, and a no-op lets the later slots be executed (Paxos Made Simple, section 3)."""
-        nothing = ((0, 0), NOOP)
-        end = max(reported, default=0) + 1
-        return [reported.get(slot, nothing)[1] for slot in range(self._first_uncertain(), end)]
-
     # --- phase 2 ------------------------------------------------------------------------------------------------------
 
     def _propose(self, ctx: Context, commands: tuple[Command, ...]) -> None:
@@ -317,6 +177,9 @@ class MultiPaxos(Replica):
                 self._refuse(ctx, source)
                 return
             self._follow(ctx, ballot, source)
+            if self.forgetful:
+                self._learn_of_commits(ctx, source, ballot, message.committed)
+                return
         self._vote(ctx, message)
         ctx.send(source, Accepted(ballot, message.slot))
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
@@ -353,125 +216,6 @@ class MultiPaxos(Replica):
         if self.queue.items:
             self._propose_queued(ctx, self.batch_ns == 0)
 
-    # --- what is chosen -----------------------------------------------------------------------------------------------
-
-    def _advance(self, ctx: Context, ballot: Ballot = CHOSEN, limit: int = 0) -> None:
-        """Execute in slot order as far as is known: slots that are marked ``CHOSEN``, and below ``limit`` those whose
-        value was accepted at ``ballot``, whose leader has said that they are. (A value accepted at an older ballot may
-        have lost: PMS, section 2.2.)"""
-        log = self.log
-        ballots, commands, first, end = log.ballots, log.commands, log.first, log.end
-        slot = self.committed
-        while slot < end:
-            accepted, command = ballots[slot - first], commands[slot - first]
-            if slot < limit and accepted == ballot:
-                assert command is not None, f"slot {slot} has a ballot and no command"
-                ctx.commit(slot, command)
-            elif accepted != CHOSEN or command is None:
-                break
-            slot += 1
-            self._execute(ctx, command)
-        self.committed = slot
-
-    def _execute(self, ctx: Context, command: Command) -> None:
-        """Each command once, in however many slots it was chosen. The leader answers."""
-        if command.kind == "noop":
-            return
-        if self.sessions.add(command):
-            ctx.execute(command)
-        if self.role == LEADER:
-            self.open.discard((command.client, command.sequence))
-            ctx.answer(command)
-        elif self.forwarded:
-            self.forwarded.pop((command.client, command.sequence), None)
-
-    def _learn(self, ctx: Context, slot: int, command: Command) -> None:
-        """``command`` is chosen in ``slot``, which may be ahead of what can be executed."""
-        if slot >= self.committed and self.log.accept(slot, CHOSEN, command):
-            ctx.persist(slot, (CHOSEN, command))
-            ctx.commit(slot, command)
-
-    def _fetch(self, ctx: Context, source: int) -> None:
-        """``source`` knows more slots to be chosen than can be told from the log here: ask, once in a while."""
-        if self.fetching != self.committed:
-            self.fetching = self.committed
-            ctx.send_unsynced(source, Fetch(self.committed))
-
-    def on_fetch(self, ctx: Context, source: int, message: Fetch) -> None:
-        """Send what is known, a part at a time."""
-        self._teach(ctx, source, message.first)
-
-    def _teach(self, ctx: Context, to: int, first: int) -> None:
-        if first < self.committed:
-            values = self.log.values(first, min(first + PART, self.committed))
-            ctx.send_unsynced(to, Chosen(self.promised, first, values, self.committed))
-
-    def on_chosen(self, ctx: Context, source: int, message: Chosen) -> None:
-        """Learn; ask for the next part; a candidate that was taught asks for the promises that it still lacks. To know
-        what was chosen is to know of the ballot: an old leader would otherwise tell its followers, who may have
-        accepted something else from it, that these slots are chosen."""
-        if message.ballot > self.promised:
-            self._follow(ctx, message.ballot, None)
-        for slot, command in enumerate(message.commands, message.first):
-            self._learn(ctx, slot, command)
-        self._advance(ctx)
-        if self.committed < message.committed:
-            self._fetch(ctx, source)
-        elif self.role == CANDIDATE:
-            self._prepare_again(ctx)
-
-    # --- who leads ----------------------------------------------------------------------------------------------------
-
-    def _follow(self, ctx: Context, ballot: Ballot, leader: int | None) -> None:
-        """Serve ``ballot`` from now on. ``leader`` None: its candidate has not won yet, as far as is known."""
-        if ballot > self.promised:
-            self.promised = ballot
-            self._save_promise(ctx)
-        if self.role != FOLLOWER:
-            self._step_down(ctx)
-        self.leader = leader
-        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
-        if leader is not None:
-            self.open.clear()
-            self._serve_queue(ctx)
-
-    def _save_promise(self, ctx: Context) -> None:
-        ctx.persist("promised", self.promised)
-
-    def _step_down(self, ctx: Context) -> None:
-        """Whoever leads next gets what was proposed here and is not known to be chosen, with the queue."""
-        if self.role == LEADER:
-            proposals = [self.proposed[slot] for slot in sorted(self.proposed)]
-            commands = [c for accept in proposals for c in accept.commands if c.kind != "noop"]
-            self.queue = Fifo(commands + self.queue.waiting())
-            self.proposed.clear()
-            self.votes.clear()
-            ctx.cancel_timer("heartbeat")
-            ctx.cancel_timer("batch")
-        self.promises.clear()
-        self.role = FOLLOWER
-
-    def _refuse(self, ctx: Context, source: int) -> None:
-        """Tell an old leader or candidate that its time is over."""
-        ctx.send_unsynced(source, Nack(self.promised))
-
-    def on_nack(self, ctx: Context, source: int, message: Nack) -> None:
-        """There is a higher ballot: one's own can no longer be sure of a quorum."""
-        if message.ballot > self.promised:
-            self._follow(ctx, message.ballot, None)
-
-    def on_heartbeat(self, ctx: Context, source: int, message: Heartbeat) -> None:
-        """The leader lives."""
-        if message.ballot < self.promised:
-            self._refuse(ctx, source)
-            return
-        if self.leader != source or message.ballot != self.promised:
-            self._follow(ctx, message.ballot, source)
-        ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
-        self._advance(ctx, message.ballot, message.committed)
-        if message.committed > self.committed:
-            self._fetch(ctx, source)
-
     # --- timers -------------------------------------------------------------------------------------------------------
 
     def on_timer(self, ctx: Context, name: TimerName) -> None:
@@ -501,14 +245,11 @@ class MultiPaxos(Replica):
                     silent = tuple(r for r in self.others if not self.votes[slot] >> r & 1)
                     ctx.broadcast_unsynced(silent, self.proposed[slot])
             self.resend_below = self.next
+        self._repair_again(ctx)
         if self.saved < self.committed:
             self.saved = self.committed
             ctx.persist("committed", self.committed)
         ctx.set_timer("retry", self.retry_ns)
-
-    def _prepare_again(self, ctx: Context) -> None:
-        silent = tuple(r for r in self.everyone if r not in self.promises)
-        ctx.broadcast(silent, Prepare(self.promised, self.committed))
 
     # --- looking at it ------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
 
     phase1_quorum: int = 0
     """Promises that make a leader, its own counted; 0: a majority. Any sizes do whose sum exceeds the number of
-    replicas (Flexible Paxos)."""
+    replicas (Flexible Paxos). With a quorum of one, in either phase, a replica whose disk was lost cannot come back:
+    the others need not have heard what it did."""
     phase2_quorum: int = 0
     """Acceptances that choose a value, the leader's own counted; 0: a majority."""
     unsafe_quorums: bool = False
@@ -55,11 +56,12 @@ class Prepare(Message, frozen=True, gc=False):
 
 
 class Promise(Message, frozen=True, gc=False):
-    """Phase 1b: (slot, ballot, command) of all that the sender has accepted in the slots asked for. ``CHOSEN`` in the
-    place of the ballot: known to be chosen."""
+    """Phase 1b: (slot, ballot, command) of all that the sender has accepted in the slots asked for, which are those
+    from ``first`` on. ``CHOSEN`` in the place of the ballot: known to be chosen."""
 
     ballot: Ballot
     accepted: tuple[tuple[int, Ballot, Command], ...]
+    first: int = 1
 
 
 class Accept(Message, frozen=True, gc=False):
@@ -105,3 +107,23 @@ class Chosen(Message, frozen=True, gc=False):
     first: int
     commands: tuple[Command, ...]
     committed: int
+
+
+class Recall(Message, frozen=True, gc=False):
+    """The sender's disk is damaged: promise at least ``ballot``, and report what was accepted from ``first`` on.
+    ``life`` tells the answers to this process of it from those to earlier ones."""
+
+    life: int
+    ballot: Ballot
+    first: int
+
+
+class Recalled(Message, frozen=True, gc=False):
+    """Answers Recall: the sender has promised ``ballot``, and perhaps ``leads`` at it; ``first`` and ``accepted`` as in
+    Promise."""
+
+    life: int
+    ballot: Ballot
+    leads: bool
+    accepted: tuple[tuple[int, Ballot, Command], ...]
+    first: int

@@ -49,6 +49,11 @@ class Slots(State):
         self.commands.append(command)
         return True
 
+    def ballot(self, slot: int) -> Ballot | None:
+        """The ballot at which ``slot`` has accepted what it holds; None if it holds nothing."""
+        position = slot - self.first
+        return self.ballots[position] if 0 <= position < len(self.ballots) else None
+
     def accepted_from(self, slot: int) -> list[tuple[int, Ballot, Command]]:
         """(slot, ballot, command) of each slot from ``slot`` on that has accepted something."""
         position = slot - self.first

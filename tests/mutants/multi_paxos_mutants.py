@@ -9,12 +9,16 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import NOOP, Ballot, Cluster, Command, Context
-from protocols.multi_paxos import CANDIDATE, MultiPaxos
-from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise
+import msgspec
+
+from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context
+from protocols.multi_paxos import MultiPaxos
+from protocols.multi_paxos_learner import CANDIDATE
+from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise, Recalled
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
 class Mutant(MultiPaxos):
@@ -317,10 +321,77 @@ class NeverCatchesUp(Mutant):
         """Nothing is asked."""
 
 
+class ForgetsItsLoss(Mutant):
+    """A replica whose disk was lost does not begin anew as if it had never voted."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def _readable(self, ctx: Context, disk: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], int]:
+        return {key: disk[key] for key in disk if key is not LOST}, 1 << 62
+
+
+class RecallsFromAMajority(Mutant):
+    """All others must have answered before a forgetful replica votes again."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def _have_all_answered(self) -> bool:
+        return len(self.recalled) >= len(self.others) // 2
+
+    def _is_settled(self) -> bool:
+        return self.recall_ballot == self.fence
+
+
+class TakesDamageForNothing(Mutant):
+    """A slot that cannot be read is not reported as one where nothing was accepted."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def _is_damaged_from(self, first: int) -> bool:
+        return False
+
+
+class NeedsNoFence(Mutant):
+    """If the ballot that all have promised has no leader, they must promise a higher one: an old Accept may come."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def _is_settled(self) -> bool:
+        return True
+
+
+class RecallsLowerPromises(Mutant):
+    """All must have promised the same ballot: whoever has promised less may accept what its answer does not have."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
+        ballot = max(self.recall_ballot, message.ballot)
+        for number, answer in list(self.recalled.items()):
+            self.recalled[number] = msgspec.structs.replace(answer, ballot=ballot, leads=True)
+        super().on_recalled(ctx, source, msgspec.structs.replace(message, ballot=ballot, leads=True))
+
+
+class RejoinsEmpty(Mutant):
+    """A replica that rejoins holds what the others have accepted."""
+
+    __slots__ = ()
+    killed_by = REPAIRS
+
+    def _recollected(self) -> dict[int, tuple[Ballot, Command]]:
+        return {}
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
     ServesOldLeaders, ReportsOnlyItsCommits, TrustsOldAcceptances, LearnsNoBallots, TeachesWhatItAccepted,
     AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
+    ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
 )  # fmt: skip

@@ -22,8 +22,9 @@ from consensus_bench.contract.context import (
 )
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
-from protocols import multi_paxos
-from protocols.multi_paxos import CHUNK, MultiPaxos
+from protocols import multi_paxos_learner
+from protocols.multi_paxos import MultiPaxos
+from protocols.multi_paxos_election import CHUNK
 from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
@@ -100,9 +101,9 @@ def test_an_acceptor_promises_durably_and_reports_what_it_accepted_in_the_open_s
     reported = ((1, CHOSEN, A), (2, (1, 0), B), (4, (1, 0), C))
     assert effects[0] == (PERSIST, "promised", (2, 2))
     assert effects[-1] == (SEND, 2, Promise((2, 2), reported))
-    assert sent(step(acceptor, Deliver(2, Prepare((2, 2), 4))), Promise) == [(2, Promise((2, 2), ((4, (1, 0), C),)))], (
-        "a repeated Prepare is answered again"
-    )
+    assert sent(step(acceptor, Deliver(2, Prepare((2, 2), 4))), Promise) == [
+        (2, Promise((2, 2), ((4, (1, 0), C),), 4))
+    ], "a repeated Prepare is answered again"
 
 
 @pytest.mark.parametrize("message", [Prepare(OLD, 1), Accept(OLD, 1, (A,), 1), Heartbeat(OLD, 1)])
@@ -352,7 +353,7 @@ def test_a_follower_does_not_execute_past_a_gap_and_asks_once_for_what_it_lacks(
 
 
 def test_a_lagging_replica_catches_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multi_paxos, "PART", 100)
+    monkeypatch.setattr(multi_paxos_learner, "PART", 100)
     network = Network(MultiPaxos, first_leader=0)
     network.exchange()
     for sequence in range(1, 250):
