@@ -37,6 +37,7 @@ from protocols.raft_log import LogEntry
 from protocols.raft_messages import (
     Appended,
     AppendEntries,
+    AskTerm,
     Confirm,
     Confirmed,
     Conflict,
@@ -46,17 +47,18 @@ from protocols.raft_messages import (
     RaftOptions,
     Refused,
     RequestVote,
+    TermReply,
     TimeoutNow,
     Vote,
 )
-from protocols.raft_transfer import RaftTransfer
+from protocols.raft_repair import RaftRepair
 from protocols.sessions import Sessions
 
 CHUNK: Final = 256
 """Entries in one AppendEntries to a follower that is behind, at most (a batch may be larger)."""
 
 
-class Raft(RaftTransfer):
+class Raft(RaftRepair):
     """One server."""
 
     __slots__ = (
@@ -68,7 +70,7 @@ class Raft(RaftTransfer):
     options_type = RaftOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
-        Confirm, Confirmed, TimeoutNow, HandOver,
+        Confirm, Confirmed, TimeoutNow, HandOver, AskTerm, TermReply,
     )  # fmt: skip
     sessions_type: ClassVar[type[Sessions]] = Sessions
     durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
@@ -116,11 +118,8 @@ class Raft(RaftTransfer):
             ctx.set_timer("election", *self.election_ns)
 
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
-        """The persistent state is back; what is committed is learnt from the next leader."""
-        self.current_term, self.voted_for = disk.get("vote", (0, None))
-        for index in sorted(key for key in disk if isinstance(key, int)):
-            assert index == self.log.last_index + 1, f"entry {index} on disk follows {self.log.last_index}"
-            self.log.entries.append(disk[index])
+        """The persistent state is back, as far as it can be read; what is committed is learnt from the next leader."""
+        self._read_disk(ctx, disk)
         self.heard_ns = ctx.clock_ns  # perhaps: see raft_reads.py
         ctx.set_timer("election", *self.election_ns)
 
@@ -260,6 +259,8 @@ class Raft(RaftTransfer):
         """Make the log agree with the leader's up to the last entry of the message, acknowledge it when it is on disk,
         and see what is committed."""
         if source != self.leader or message.term != self.current_term:
+            if self.asking:
+                return
             if self._is_outdated(message.term):
                 ctx.send_unsynced(source, Refused(self.current_term))
                 return
@@ -281,6 +282,8 @@ class Raft(RaftTransfer):
             hint = log.last_of_term(last, message.previous_term)
             ctx.send_unsynced(source, Conflict(message.term, last, hint, log.term(hint)))
             return
+        if self.repair is not None:
+            self._perhaps_repaired(ctx, last)
         self._acknowledge(ctx, source, last)
         commit_index = self._committed_here(message.commit_index, last)
         if commit_index > self.commit_index:
@@ -444,6 +447,11 @@ class Raft(RaftTransfer):
         ctx.send_unsynced(to, message)
         return len(entries)
 
+    def _restart_follower(self, ctx: Context, follower: int, last_index: int) -> None:
+        self.ahead -= self.match_index[follower] > self.floor
+        self.match_index[follower] = self.match_at_retry[follower] = 0
+        self._probe(ctx, follower, min(last_index, self.log.last_index) + 1)
+
     def _close_windows(self, previous: int, last: int) -> None:
         """Entries up to ``last`` are about to be sent to all in step: not to those whose window they do not fit."""
         match, window = self.match_index, self.options.window
@@ -472,6 +480,8 @@ class Raft(RaftTransfer):
         elif name == "quorum":
             ctx.set_timer("quorum", self.election_ns[0])
             self._check_quorum(ctx)
+        elif name == "ask":
+            self._ask_terms(ctx)
         elif name in ("batch", "transfer"):
             self.successor = None  # it was no use: serve again
             if self.queue:
@@ -517,7 +527,9 @@ class Raft(RaftTransfer):
         log, last = self.log, self.log.last_index
         terms = [entry.term for entry in log.entries]
         assert terms == sorted(terms), f"terms decrease along the log: {terms}"
-        assert log.last_term <= self.current_term, f"an entry of term {log.last_term} in term {self.current_term}"
+        assert self.asking or log.last_term <= self.current_term, (
+            f"an entry of term {log.last_term} in term {self.current_term}"
+        )
         assert self.commit_index <= last, f"{self.commit_index} are committed, but the log ends at {last}"
         assert (self.leader == self.me) == (self.role == LEADER), f"a {self.role} takes {self.leader} for the leader"
         behind = self.next_index

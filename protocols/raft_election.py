@@ -120,16 +120,15 @@ class RaftElection(Replica):
 
     def on_request_vote(self, ctx: Context, source: int, message: RequestVote) -> None:
         """One vote per term, first come, first served, for a log that is at least as up-to-date as this one."""
+        if not self._knows_its_votes():
+            return
         if message.term > self.current_term:
             if self.options.check_quorum and not message.transfer and self._in_lease(ctx):
                 return
             self._enter_term(ctx, message.term)
         free = message.transfer or not self._has_promised(ctx)
         granted = (
-            free
-            and message.term == self.current_term
-            and self._may_vote_for(source)
-            and self._is_up_to_date(message)
+            free and message.term == self.current_term and self._may_vote_for(source) and self._is_up_to_date(message)
         )
         if granted:
             if self.voted_for is None:
@@ -137,6 +136,10 @@ class RaftElection(Replica):
                 self._save_vote(ctx)
             ctx.set_timer("election", *self.election_ns)
         ctx.send(source, Vote(self.current_term, granted))
+
+    def _knows_its_votes(self) -> bool:
+        """Whether the disk was able to tell (raft_repair.py)."""
+        return True
 
     def _has_promised(self, ctx: Context) -> bool:
         """Whether a leader relies on us to vote for nobody now (raft_reads.py)."""

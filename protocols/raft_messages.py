@@ -141,3 +141,19 @@ class TimeoutNow(Message, frozen=True, gc=False):
     """The leader of ``term`` asks the receiver to begin an election at once (thesis section 3.10)."""
 
     term: int
+
+
+class AskTerm(Message, frozen=True, gc=False):
+    """The sender's disk is damaged: its log ends at ``last_index``, whatever it acknowledged. ``question``: to match
+    the answers, 0 if none is needed."""
+
+    question: int
+    last_index: int
+
+
+class TermReply(Message, frozen=True, gc=False):
+    """The sender's term (-1: it has lost it as well), and if it leads that, its last index (else one beyond all)."""
+
+    question: int
+    term: int
+    leader_index: int

@@ -43,12 +43,14 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     heal: float = 0.02
     order: float = 0.0
     """An operator asks some replica, leader or not, to hand its office over to another one."""
+    damage: float = 0.0
+    """Share of the restarts, of one replica a run, that find the disk lost or some records corrupt."""
     skew_ms: float = 100.0
     """How far the replicas' clocks are apart at most."""
 
     def validate(self, size: int) -> None:
         """Refuse what cannot be, in one line (``ConfigError``)."""
-        for name in (*_RATES, "early", "lost_answers"):
+        for name in (*_RATES, "early", "lost_answers", "damage"):
             rate = getattr(self, name)
             if not 0 <= rate <= 1:
                 raise ConfigError(f"faults: {name} = {rate} is no probability: it must lie between 0 and 1")

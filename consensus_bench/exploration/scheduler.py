@@ -18,6 +18,8 @@ from random import Random
 from typing import Any, Final
 
 from consensus_bench.contract import (
+    CORRUPT,
+    LOST,
     OPERATOR,
     Cluster,
     Command,
@@ -128,6 +130,7 @@ class Scheduler:
         self._cut: frozenset[tuple[ReplicaId, ReplicaId]] = frozenset()
         self._losing = True
         self._late: list[Packet] = []
+        self._damaged: ReplicaId | None = None
         self.world = World(protocol, options, self._cluster(), self._draw, self._answered, self._clock, observer)
         self._actions = self._thresholds()
 
@@ -397,8 +400,25 @@ class Scheduler:
         down = [me for me, server in enumerate(self.world.servers) if server.replica is None]
         if not down:
             return False
-        self.world.restart(down[int(self.random.random() * len(down))])
+        me = down[int(self.random.random() * len(down))]
+        if self.faults.damage and self._damaged in (None, me) and self.random.random() < self.faults.damage:
+            self._damage(me)
+        self.world.restart(me)
         return True
+
+    def _damage(self, me: ReplicaId) -> None:
+        """The disk is lost, or a few of its records cannot be read."""
+        disk, random = self.world.servers[me].disk, self.random
+        self._damaged = me
+        if random.random() < 0.4:
+            disk.clear()
+            disk[LOST] = None
+            self._tell(f"the disk of {me} is lost")
+        elif disk:
+            keys = sorted(disk, key=repr)
+            for key in random.sample(keys, min(len(keys), random.randint(1, 5))):
+                disk[key] = CORRUPT
+                self._tell(f"on the disk of {me}, {key} cannot be read")
 
     def _partition(self) -> bool:
         """Cut one replica off, wholly or one way, or split the cluster, or cut a single link."""

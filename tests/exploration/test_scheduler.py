@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -36,6 +37,10 @@ ELSEWHERE: dict[str, set[str]] = {
 have them."""
 RECOVERING = Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, crashed_at_most=1, sync=0.2, order=0.01, steps=600)
 """Time-outs all the time and messages that arrive when the world has moved on."""
+DAMAGING = msgspec.structs.replace(RECOVERING, damage=0.5)
+"""Disks of one replica that cannot be read, as well."""
+REPAIRING = ("raft",)
+"""Protocols that do what is right then."""
 
 
 def campaign_id(campaign: tuple[str, dict[str, Any]]) -> str:
@@ -57,6 +62,16 @@ def test_no_seed_violates_anything(campaign: tuple[str, dict[str, Any]], size: i
     assert FACTS.get(name, set()) <= set(happened.notes)
 
 
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("name", REPAIRING)
+def test_no_damaged_disk_violates_anything(name: str, size: int) -> None:
+    protocol = find_protocol(name)
+    for seed in range(150):
+        drawn = Faults.drawn(Random(seed), size)
+        faults = msgspec.structs.replace(drawn, damage=0.6, crash=0.02, restart=0.03, crashed_at_most=(size - 1) // 2)
+        Scheduler(protocol, make_options(protocol, {}, size), size, seed, faults=faults).run()
+
+
 @pytest.mark.parametrize("name", [*protocol_names(), EXAMPLE], ids=lambda name: name.rpartition("/")[2])
 def test_every_message_of_a_protocol_is_seen(name: str) -> None:
     """No handler goes untested: 25 seeds at a time, until all were called."""
@@ -65,7 +80,8 @@ def test_every_message_of_a_protocol_is_seen(name: str) -> None:
         for settings in VARIANTS.get(name, [{}]):
             size = 3 + 2 * (first // 25 % 2)
             seeds = range(first, first + 25)
-            missing -= set(run_seeds(name, seeds, size=size, settings=settings, faults=RECOVERING).messages)
+            faults = DAMAGING if name in REPAIRING and first % 50 else RECOVERING
+            missing -= set(run_seeds(name, seeds, size=size, settings=settings, faults=faults).messages)
         if not missing:
             return
     raise AssertionError(f"never delivered: {sorted(missing)}")

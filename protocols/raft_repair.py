@@ -1,0 +1,148 @@
+"""Raft: a server whose disk is damaged or lost stays out of quorums until the others have repaired it.
+
+What it acknowledged it may have forgotten (contract/storage.py), and whoever counts on its votes or entries must not be
+disappointed (Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage", FAST 2018). So it gives no votes,
+does not campaign, and acknowledges only what its disk really holds, until it is repaired:
+
+1. *Its vote is lost.* It may have voted for anybody in any term, but only for a candidate that had made its term
+   durable first. So it asks all others for their terms, and does nothing else until all have answered. The highest
+   term counts as one in which it has voted. A majority of the others would not do: the one candidate that holds the
+   forgotten vote may be the one that is silent (Michael et al., "Recovering Shared Objects without Stable Storage",
+   DISC 2017). Others that have lost their votes as well say so: they are no candidates any more.
+2. *Entries are lost.* It has them again, as far as anybody counted on them, when its log equals that of a leader
+   - of the same term up to the end of what it had acknowledged: the last index that the disk has a trace of, or, where
+     none is left, the leader's last index after the restart; or
+   - of a later term, up to an entry of that term. That leader was elected without our vote, by a majority of the
+     others: these meet each majority that our entries were counted in, and vote for nobody who lacks what was
+     committed (section 5.4.3).
+
+A leader that believed our acknowledgements must be told, or it would take our conflicts for old ones.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+from consensus_bench.contract import CORRUPT, LOST, Cluster, Context
+from protocols.raft_election import LEADER
+from protocols.raft_messages import AskTerm, PreVote, RaftOptions, RequestVote, TermReply, TimeoutNow
+from protocols.raft_transfer import RaftTransfer
+
+UNKNOWN: Final = -1
+"""The term of a server that has lost its vote as well."""
+NEVER: Final = 1 << 62
+"""No index of a leader of the same term proves anything."""
+
+
+class RaftRepair(RaftTransfer):
+    """What a server needs for it. ``Raft`` calls ``_read_disk``, and ``_perhaps_repaired`` when its log agrees with a
+    leader's."""
+
+    __slots__ = ("asking", "repair", "replies")
+    constants: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.repair: tuple[int, int] | None = None
+        """(term, index): what a log must have to be repaired, see above; None: it is sound."""
+        self.asking = 0
+        """While our vote is lost: the number of our question, the time on our clock when we restarted."""
+        self.replies: dict[int, TermReply] = {}
+
+    @abstractmethod
+    def _restart_follower(self, ctx: Context, follower: int, last_index: int) -> None:
+        """Of a leader: ``follower`` has lost what it acknowledged. Its log ends at ``last_index``."""
+
+    def _read_disk(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        """Take up what can be read, and say what cannot."""
+        indexes = sorted(key for key in disk if isinstance(key, int))
+        for index in indexes:
+            if disk[index] is CORRUPT:
+                break
+            assert index == self.log.last_index + 1, f"entry {index} on disk follows {self.log.last_index}"
+            self.log.entries.append(disk[index])
+        end = indexes[-1] if indexes else 0
+        for index in range(self.log.last_index + 1, end + 1):
+            ctx.forget(index)
+        vote, repair = disk.get("vote", (0, None)), disk.get("repair")
+        if LOST in disk or vote is CORRUPT or repair is CORRUPT:
+            self.asking = max(1, ctx.clock_ns)
+            self._ask_terms(ctx)
+            return
+        self.current_term, self.voted_for = vote
+        self.repair = repair
+        if end > self.log.last_index:
+            self._begin_repair(ctx, self.current_term, end if repair is None else max(end, repair[1]))
+        if self.repair is not None:
+            self._ask_terms(ctx)
+
+    def _begin_repair(self, ctx: Context, term: int, index: int) -> None:
+        self.repair = (term, index)
+        ctx.persist("repair", self.repair)
+
+    def _ask_terms(self, ctx: Context) -> None:
+        """Until we are repaired: to learn the terms, and to tell leaders."""
+        ctx.broadcast_unsynced(self.others, AskTerm(self.asking, self.log.last_index))
+        ctx.set_timer("ask", self.election_ns[0])
+
+    def on_ask_term(self, ctx: Context, source: int, message: AskTerm) -> None:
+        """Tell our term, when it is durable."""
+        term = UNKNOWN if self.asking else self.current_term
+        leads = self.role == LEADER
+        ctx.send(source, TermReply(message.question, term, self.log.last_index if leads else NEVER))
+        if leads:
+            self._restart_follower(ctx, source, message.last_index)
+
+    def on_term_reply(self, ctx: Context, source: int, message: TermReply) -> None:
+        """All others have answered: what we may have promised is known."""
+        if not self.asking or message.question != self.asking:
+            return
+        self.replies[source] = message
+        if not self._have_asked_enough():
+            return
+        term = max(self.log.last_term, *(reply.term for reply in self.replies.values()))
+        index = min((reply.leader_index for reply in self.replies.values() if reply.term == term), default=NEVER)
+        self.asking = 0
+        self.replies.clear()
+        self.current_term, self.voted_for = term, self.me  # to nobody else, and we were no candidate
+        self._save_vote(ctx)
+        self._begin_repair(ctx, term, index)
+        ctx.forget(LOST)
+
+    def _have_asked_enough(self) -> bool:
+        return len(self.replies) == len(self.others)
+
+    def _perhaps_repaired(self, ctx: Context, agreeing: int) -> None:
+        """Our log equals that of the leader of our term up to ``agreeing``."""
+        assert self.repair is not None
+        term, index = self.repair
+        if (self.current_term == term and agreeing >= index) or (
+            self.current_term > term and self.log.term(agreeing) == self.current_term
+        ):
+            self.repair = None
+            ctx.forget("repair")
+            ctx.cancel_timer("ask")
+
+    def _knows_its_votes(self) -> bool:
+        return not self.asking
+
+    def _is_damaged(self) -> bool:
+        return self.asking > 0 or self.repair is not None
+
+    def _is_up_to_date(self, request: RequestVote | PreVote) -> bool:
+        """No log is, beside one whose end we have forgotten."""
+        return not self._is_damaged() and super()._is_up_to_date(request)
+
+    def _time_out(self, ctx: Context) -> None:
+        """Who is damaged does not campaign."""
+        if self._is_damaged():
+            self.leader = None
+            ctx.set_timer("election", *self.election_ns)
+        else:
+            super()._time_out(ctx)
+
+    def on_timeout_now(self, ctx: Context, source: int, message: TimeoutNow) -> None:
+        if not self._is_damaged():
+            super().on_timeout_now(ctx, source, message)
