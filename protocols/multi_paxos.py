@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from consensus_bench.contract import Cluster, Command, Context, Entry, Message, TimerName, View, ns
+from consensus_bench.contract import Cluster, Command, Context, Entry, Message, Snapshot, TimerName, View, ns
 from protocols.fifo import Fifo
 from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
@@ -44,6 +44,7 @@ from protocols.multi_paxos_messages import (
     Fetch,
     Forward,
     Heartbeat,
+    Install,
     MultiPaxosOptions,
     Nack,
     Prepare,
@@ -51,13 +52,14 @@ from protocols.multi_paxos_messages import (
     Recall,
     Recalled,
 )
-from protocols.multi_paxos_repair import MultiPaxosRepair
+from protocols.multi_paxos_snapshots import MultiPaxosSnapshots
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 
-class MultiPaxos(MultiPaxosRepair):
-    """One replica: clients' requests, phase 2, timers. What it inherits: disks that cannot be read
-    (multi_paxos_repair.py), phase 1 (multi_paxos_election.py), what is chosen (multi_paxos_learner.py)."""
+class MultiPaxos(MultiPaxosSnapshots):
+    """One replica: clients' requests, phase 2, timers. What it inherits: snapshots (multi_paxos_snapshots.py), disks
+    that cannot be read (multi_paxos_repair.py), phase 1 (multi_paxos_election.py), what is chosen
+    (multi_paxos_learner.py)."""
 
     __slots__ = ("batch_ns", "retry_ns")
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "retry_ns")
@@ -65,6 +67,7 @@ class MultiPaxos(MultiPaxosRepair):
     options_type = MultiPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
+        Install, Snapshot,
     )  # fmt: skip
     durable = ("promised", "log")
 
@@ -87,7 +90,8 @@ class MultiPaxos(MultiPaxosRepair):
         disk, intact_below = self._readable(ctx, disk)
         self.promised = disk.get("promised", self.promised)
         committed = disk.get("committed", FIRST_SLOT)
-        for slot in sorted(key for key in disk if isinstance(key, int)):
+        self._restore(ctx, disk)
+        for slot in sorted(key for key in disk if isinstance(key, int) and key >= self.committed):
             ballot, command = disk[slot]
             known = slot < committed
             in_order = known and slot < intact_below
@@ -96,7 +100,8 @@ class MultiPaxos(MultiPaxosRepair):
                 ctx.commit(slot, command)
             if in_order:
                 self._execute(ctx, command)
-        self.committed = self.saved = min(committed, intact_below)
+        self.committed = max(self.committed, min(committed, intact_below))
+        self.saved = self.committed
         self._advance(ctx)
         ctx.set_timer("retry", self.retry_ns)
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)

@@ -75,12 +75,15 @@ class MultiPaxosElection(MultiPaxosLearner):
         much is taught first, so that no promise has to carry a whole log."""
         if message.ballot < self.promised:
             self._refuse(ctx, source)
-        elif self.committed - message.first > CHUNK:
+        elif self._is_far_behind(message.first):
             self._teach(ctx, source, message.first)
         else:
             if message.ballot > self.promised:
                 self._follow(ctx, message.ballot, None)
             ctx.send(source, Promise(message.ballot, self._report(message.first), message.first))
+
+    def _is_far_behind(self, first: int) -> bool:
+        return self.committed - first > CHUNK or first < self.log.first
 
     def _report(self, first: int) -> tuple[tuple[int, Ballot, Command], ...]:
         committed = self.committed

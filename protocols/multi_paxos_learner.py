@@ -14,6 +14,8 @@ FOLLOWER: Final = "follower"
 CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
 
+NEVER: Final = 1 << 62
+"""No slot is as high."""
 PART: Final = 4096
 """Slots in one Chosen, at most. A replica that was away gets one each round trip, while others go on deciding."""
 
@@ -23,6 +25,7 @@ class MultiPaxosLearner(Replica):
 
     __slots__ = (
         "committed", "fetching", "forwarded", "leader", "log", "open", "promised", "role", "saved", "sessions",
+        "snapshot_at",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ()
 
@@ -33,6 +36,8 @@ class MultiPaxosLearner(Replica):
         self.committed = FIRST_SLOT
         self.saved = FIRST_SLOT
         """``committed`` as last written to disk, now and then: a restart learns the rest again."""
+        self.snapshot_at = NEVER
+        """A snapshot is due when so much is committed."""
         self.sessions = Sessions()
         self.role = FOLLOWER
         self.leader: int | None = None
@@ -47,6 +52,10 @@ class MultiPaxosLearner(Replica):
     @abstractmethod
     def _follow(self, ctx: Context, ballot: Ballot, leader: int | None) -> None:
         """Serve ``ballot`` from now on."""
+
+    @abstractmethod
+    def _take_snapshot(self, ctx: Context) -> None:
+        """Ask for the state machine as it is now."""
 
     @abstractmethod
     def _taught(self, ctx: Context) -> None:
@@ -69,6 +78,8 @@ class MultiPaxosLearner(Replica):
             slot += 1
             self._execute(ctx, command)
         self.committed = slot
+        if slot >= self.snapshot_at:
+            self._take_snapshot(ctx)
 
     def _execute(self, ctx: Context, command: Command) -> None:
         """Each command once, in however many slots it was chosen. The leader answers."""

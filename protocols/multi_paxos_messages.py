@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options
+from typing import TypeAlias
+
+from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, Snapshot
 from protocols.quorums import majority, require_intersection
+
+SessionsImage: TypeAlias = tuple[tuple[int, int, tuple[int, ...]], ...]
+"""Per client: its number, the sequence number below which all is executed, and what is executed above it."""
 
 
 class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +28,9 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
     """How long a command may wait for a batch to fill up. 0: only what the window holds up is batched."""
     window: int = 10_000
     """Slots that may be proposed and not yet executed, at most; further requests queue (PMMC section 4.1)."""
+    snapshot_every: int = 0
+    """Slots executed between two snapshots of the state machine; 0: none, the log grows for ever. As many slots are
+    kept behind a snapshot, for replicas that lack no more than that."""
     queue_limit: int = 100_000
     """Requests that a replica keeps while it cannot propose or pass them on; it drops more, and clients retry."""
 
@@ -37,6 +45,8 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
             raise ConfigError(f"batch_ms = {self.batch_ms}: must not be negative")
         if self.window < self.batch_size:
             raise ConfigError(f"window = {self.window}: must hold at least one batch (batch_size = {self.batch_size})")
+        if self.snapshot_every < 0:
+            raise ConfigError(f"snapshot_every = {self.snapshot_every}: must not be negative (0 turns snapshots off)")
         if self.queue_limit < 1:
             raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
 
@@ -106,6 +116,16 @@ class Chosen(Message, frozen=True, gc=False):
     ballot: Ballot
     first: int
     commands: tuple[Command, ...]
+    committed: int
+
+
+class Install(Message, frozen=True, gc=False):
+    """In the place of a Chosen whose slots the sender has discarded: its state machine, and the ``sessions`` that
+    belong to it. The sender knows all below ``committed``, and nothing in it was chosen at a higher ballot."""
+
+    ballot: Ballot
+    snapshot: Snapshot
+    sessions: SessionsImage
     committed: int
 
 

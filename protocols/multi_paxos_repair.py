@@ -2,8 +2,9 @@
 
 What it acknowledged may not be treated as never written (Alagappan et al., FAST 2018). Two cases:
 
-- ``promised`` cannot be read, or everything is lost. The replica is *forgetful*: it may have promised any ballot and
-  accepted anything. It learns and executes what is chosen, but votes, promises, campaigns and teaches no more.
+- ``promised`` cannot be read, or the snapshot, or everything is lost. The replica is *forgetful*: it may have promised
+  any ballot and accepted anything. It learns and executes what is chosen, but votes, promises, campaigns and teaches
+  no more.
 - Only slots cannot be read. It may still vote, for to accept at a ballot that is not below its promise replaces what
   was there, but it must not report (Promise) a range in which such a slot is empty.
 
@@ -38,13 +39,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from consensus_bench.contract import CORRUPT, LOST, Ballot, Cluster, Command, Context
-from protocols.multi_paxos_election import CHUNK, MultiPaxosElection
-from protocols.multi_paxos_learner import FOLLOWER, LEADER
+from protocols.multi_paxos_election import MultiPaxosElection
+from protocols.multi_paxos_learner import FOLLOWER, LEADER, NEVER
 from protocols.multi_paxos_messages import MultiPaxosOptions, Prepare, Recall, Recalled
 from protocols.slots import CHOSEN, FIRST_SLOT
-
-NO_DAMAGE = 1 << 62
-"""No slot is as high."""
 
 
 class MultiPaxosRepair(MultiPaxosElection):
@@ -70,12 +68,13 @@ class MultiPaxosRepair(MultiPaxosElection):
     def _readable(self, ctx: Context, disk: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], int]:
         """What can be read of ``disk``, and the first slot that cannot."""
         damaged = {key for key in disk if disk[key] is CORRUPT}
-        self.forgetful = LOST in disk or "promised" in damaged
+        self.forgetful = LOST in disk or "promised" in damaged or "snapshot" in damaged
         if not damaged and not self.forgetful:
-            return disk, NO_DAMAGE
+            return disk, NEVER
         self.damaged = tuple(sorted(key for key in damaged if isinstance(key, int)))
-        first = FIRST_SLOT if LOST in disk else min(self.damaged, default=NO_DAMAGE)
-        return {key: disk[key] for key in disk if key not in damaged and key is not LOST}, first
+        first = FIRST_SLOT if self.forgetful else min(self.damaged, default=NEVER)
+        unread = {*damaged, LOST, "promised"} if self.forgetful else damaged
+        return {key: disk[key] for key in disk if key not in unread}, first
 
     def _begin_repair(self, ctx: Context) -> None:
         self.life = ctx.clock_ns
@@ -133,7 +132,7 @@ class MultiPaxosRepair(MultiPaxosElection):
         """Promise and report as to a candidate, or teach first."""
         if self.forgetful or self._is_damaged_from(message.first):
             return
-        if self.committed - message.first > CHUNK:
+        if self._is_far_behind(message.first):
             self._teach(ctx, source, message.first)
             return
         if message.ballot > self.promised:

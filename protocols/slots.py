@@ -32,12 +32,12 @@ class Slots(State):
 
     def accept(self, slot: int, ballot: Ballot, command: Command) -> bool:
         """Hold ``command``, accepted at ``ballot``, in ``slot``. False if the slot's value is known to be chosen: it
-        stays (and is the same)."""
+        stays (and is the same), or has been discarded."""
         ballots = self.ballots
         position = slot - self.first
         known = len(ballots)
         if position < known:
-            if ballots[position] == CHOSEN:
+            if position < 0 or ballots[position] == CHOSEN:
                 return False
             ballots[position] = ballot
             self.commands[position] = command
@@ -53,6 +53,13 @@ class Slots(State):
         """The ballot at which ``slot`` has accepted what it holds; None if it holds nothing."""
         position = slot - self.first
         return self.ballots[position] if 0 <= position < len(self.ballots) else None
+
+    def discard(self, first: int) -> range:
+        """Forget the slots below ``first``; returns those that were there."""
+        gone = range(self.first, min(first, self.end))
+        del self.ballots[: len(gone)], self.commands[: len(gone)]
+        self.first = max(self.first, first)
+        return gone
 
     def accepted_from(self, slot: int) -> list[tuple[int, Ballot, Command]]:
         """(slot, ballot, command) of each slot from ``slot`` on that has accepted something."""

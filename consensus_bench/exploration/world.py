@@ -133,7 +133,7 @@ class Server:
         self.store: dict[Key, int] = {}
         self.results: dict[tuple[int, int], int | None] = {}
         self.executed = 0
-        """Commands executed in this life."""
+        """Commands executed, or installed, in this life."""
 
     def write(self, record: list[Effect]) -> None:
         """Make a durable record of the disk's contents."""
@@ -365,6 +365,7 @@ class World:
             self.verifier.installed(me, a)
             server.store.clear()
             server.store.update(a.items)
+            server.executed = self.verifier.executions(me)
             server.results.update({(client, number): value for client, number, value in a.results})
 
     def _lost(self, packet: Packet) -> None:

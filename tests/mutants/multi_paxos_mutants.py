@@ -11,13 +11,17 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context
+from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context, Snapshot
 from protocols.multi_paxos import MultiPaxos
 from protocols.multi_paxos_learner import CANDIDATE
-from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise, Recalled
+from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise, Recalled, SessionsImage
+from protocols.multi_paxos_snapshots import sessions_image
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+SNAPSHOTS: Final = (
+    "tests/protocols/test_multi_paxos_snapshots.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+)
 REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -387,6 +391,58 @@ class RejoinsEmpty(Mutant):
         return {}
 
 
+class KeepsNoSessions(Mutant):
+    """Which commands have been executed is part of a snapshot."""
+
+    __slots__ = ()
+    killed_by = SNAPSHOTS
+
+    def _adopt(self, ctx: Context, snapshot: Snapshot, sessions: SessionsImage) -> None:
+        super()._adopt(ctx, snapshot, ())
+
+
+class KeepsLateSessions(Mutant):
+    """The sessions beside a snapshot are those of its slot, not of what was executed while it was taken."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"snapshot_every": 3}
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        if self.taking is not None:
+            self.taking = (self.taking[0], sessions_image(self.sessions))
+        super().on_snapshot(ctx, source, message)
+
+
+class PromisesBehindASnapshot(Mutant):
+    """A promise reports all slots that it is asked for: whoever has discarded some sends its snapshot first."""
+
+    __slots__ = ()
+    killed_by = SNAPSHOTS
+
+    def _is_far_behind(self, first: int) -> bool:
+        return False
+
+
+class LosesItsSnapshot(Mutant):
+    """A restart begins from the snapshot, which stands for the slots that are no longer there."""
+
+    __slots__ = ()
+    killed_by = SNAPSHOTS
+
+    def _restore(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        """Nothing is restored."""
+
+
+class InstallsOldSnapshots(Mutant):
+    """A snapshot of what has been executed already is not installed."""
+
+    __slots__ = ()
+    killed_by = SNAPSHOTS
+
+    def _is_news(self, snapshot: Snapshot) -> bool:
+        return True
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
@@ -394,4 +450,5 @@ MUTANTS = (
     AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
+    KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from paxos_network import Network, put, violated
 from consensus_bench.contract import CORRUPT, LOST, Cluster, Replica
 from consensus_bench.contract.context import BROADCAST_UNSYNCED, PERSIST
 from consensus_bench.contract.steps import Deliver, Recover, Request, Timer, step
+from consensus_bench.exploration import Faults, run_seeds
 from protocols.multi_paxos import MultiPaxos
 from protocols.multi_paxos_messages import (
     Accept,
@@ -342,3 +343,12 @@ def test_a_promise_to_an_earlier_life_that_reports_fewer_slots_does_not_count() 
     step(paxos, Deliver(2, Promise((2, 1), ((4, (1, 0), A),), 1)))
     assert paxos.role == "leader"
     assert step(paxos, Request(B))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_random_schedules_with_damaged_disks(size: int) -> None:
+    faults = Faults(damage=0.5, crash=0.006, restart=0.05, timer=0.08, early=0.5, sync=0.15, late=0.03, steps=800)
+    happened = run_seeds(
+        "multi-paxos", range(12), size=size, settings={"snapshot_every": 5 * (size - 3)}, faults=faults
+    )
+    assert happened.notes["repaired"] >= 3
