@@ -17,10 +17,11 @@ j < k, and no recovery ever removes one (``EPaxos.check`` asserts it). So of a r
 and for a write also the reads after it, need an edge: the others are reached through them, and components and their
 order stay the same. A no-op breaks no such chain, because it is no longer among the instances when edges are drawn.
 
-**Work.** An instance that nothing stands in the way of is executed at once, without a graph. One that is blocked waits
-for one blocked dependency and is looked at again when that one is executed. A search never enters what is blocked:
-``_is_blocked`` follows who waits for whom to its end, with path compression (a union-find), so that a hot key's queue
-is not walked again at every commit.
+**Work.** An instance that nothing stands in the way of is executed at once, without a graph. The others' components are
+found as path-based algorithms find them (Gabow, "Path-based depth-first search for strong and biconnected components",
+2000), but for a graph whose nodes arrive one by one: a component follows its edges one after the other and waits at the
+first that is not executed; where a chain of waits leads back to its beginning, the two are contracted; with no edge
+left it is complete. So every edge is followed once, however long a hot key's queue is: no search begins anew.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class DependencyGraph(State):
     """The instances of one replica that are known and not yet executed, and the order in which they may be."""
 
     __slots__ = (
-        "blocked_on", "executed_ahead", "executed_upto", "known_ahead", "known_upto", "nodes", "reads", "unknown",
-        "unready", "waiters", "writes",
+        "blocked_on", "chains_broken", "edges", "executed_ahead", "executed_upto", "known_ahead", "known_upto",
+        "members", "merged", "nodes", "reads", "unknown", "waiters", "writes",
     )  # fmt: skip
 
     def __init__(self, size: int) -> None:
@@ -126,13 +127,19 @@ class DependencyGraph(State):
         self.reads: list[dict[Key, list[int]]] = [{} for _ in range(size)]
         self.nodes: dict[InstanceId, tuple[Command, Dependencies, int]] = {}
         """Committed and not yet executed."""
+        self.merged: dict[InstanceId, InstanceId] = {}
+        """Towards the instance that stands for its component, as far as that is known; ``members``: by the latter."""
+        self.members: dict[InstanceId, list[InstanceId]] = {}
+        self.edges: dict[InstanceId, list[InstanceId]] = {}
+        """By component: where it leads, as far as not followed yet. It waits for the last of these."""
+        self.blocked_on: dict[InstanceId, InstanceId] = {}
+        """By waiting component: an instance that the chain of waits leads to."""
         self.waiters: dict[InstanceId, list[InstanceId]] = {}
         """To be looked at again when this instance is executed (or is a no-op)."""
-        self.blocked_on: dict[InstanceId, InstanceId] = {}
-        """A blocked node and an instance it cannot precede: the one whose waiter it is, or one further down."""
         self.unknown: dict[InstanceId, list[InstanceId]] = {}
-        """To be looked at again when the row is known up to this instance; ``unready``: the nodes in these lists."""
-        self.unready: set[InstanceId] = set()
+        """To be looked at again when the row is known up to this instance."""
+        self.chains_broken = False
+        """A no-op took the place of a write through which other edges may have been reached."""
 
     def executed(self, instance: InstanceId) -> bool:
         """Whether this instance has been executed here (a no-op: passed over)."""
@@ -180,6 +187,7 @@ class DependencyGraph(State):
             self._mark_executed(row, number)
         else:
             self._retire(row, number, command)
+            self.chains_broken = self.chains_broken or (bool(self.edges) and command.kind != "get")
         waiting = self.waiters.pop((row, number), None)
         return ready if waiting is None else self._run(waiting, list(ready))
 
@@ -238,82 +246,101 @@ class DependencyGraph(State):
 
     def _run(self, queue: list[InstanceId], ready: list[Command]) -> list[Command]:
         """Look at each of ``queue``, to which every execution adds those that waited for it."""
-        for root in queue:
+        for instance in queue:
+            root = self._component(instance)
             if root in self.nodes:
-                self.unready.discard(root)
-                if self._is_blocked(root):  # an earlier search passed through it
-                    self._wait(root, self.blocked_on[root])
-                elif not self._awaits_unknown(root):
-                    self.blocked_on.pop(root, None)
-                    self._search(root, queue, ready)
+                edges = self.edges.get(root)
+                if edges is None:
+                    if self._awaits_unknown(root):
+                        continue
+                    self.edges[root] = self._edges(root)
+                elif edges and not self.executed(edges[-1]):
+                    continue  # it waits elsewhere by now
+                self._follow(root, queue, ready)
         return ready
-
-    def _wait(self, instance: InstanceId, blocked: InstanceId) -> None:
-        self.blocked_on[instance] = blocked
-        self.waiters.setdefault(blocked, []).append(instance)
 
     def _awaits_unknown(self, root: InstanceId) -> bool:
         """Whether an instance among the dependencies has a command not known here yet; then it waits for that."""
         for row, last in enumerate(self.nodes[root][1]):
             if last > self.known_upto[row]:
-                self.unready.add(root)
                 self.unknown.setdefault((row, last), []).append(root)
                 return True
         return False
 
-    def _search(self, root: InstanceId, queue: list[InstanceId], ready: list[Command]) -> None:
-        """Tarjan's algorithm from ``root``, iterative. A component is complete only when all that it reaches has been
-        executed, so each is executed as it is found, also when the search then runs into something blocked. In that
-        case the root waits for it. The others on the stack cannot precede it either, and are marked so; they need no
-        place among its waiters, because they have one elsewhere or are still in the queue."""
-        order: dict[InstanceId, int] = {}
-        low: dict[InstanceId, int] = {}
-        stack: list[InstanceId] = []
-        path: list[tuple[InstanceId, Iterator[InstanceId]]] = []
-        entered: InstanceId | None = root
-        while entered is not None or path:
-            if entered is not None:
-                order[entered] = low[entered] = len(order)
-                stack.append(entered)
-                edges = self._edges(entered)
-                for child in edges:  # all before any is entered: nearly always the latest of some row is blocked
-                    if self._is_blocked(child):
-                        for passed in stack:
-                            self.blocked_on[passed] = child
-                        self._wait(root, child)
-                        return
-                path.append((entered, iter(edges)))
-                entered = None
-            instance, further = path[-1]
-            for child in further:
-                if child in low:  # on the stack: members of complete components are taken out of ``low``
-                    low[instance] = min(low[instance], order[child])
-                elif not self.executed(child):
-                    entered = child
-                    break
-            else:
-                path.pop()
-                if path:
-                    parent = path[-1][0]
-                    low[parent] = min(low[parent], low[instance])
-                if low[instance] == order[instance]:
-                    component = [stack.pop()]
-                    while component[-1] != instance:
-                        component.append(stack.pop())
-                    for member in component:
-                        del low[member]
-                    self._execute(component, queue, ready)
+    def _follow(self, root: InstanceId, queue: list[InstanceId], ready: list[Command]) -> None:
+        """Go on along the edges of this component until it must wait, or is complete and executed."""
+        self.blocked_on.pop(root, None)
+        edges = self.edges[root]
+        while edges:
+            target = edges[-1]
+            if not self.executed(target):
+                end = self._end(target)
+                if end != root:
+                    self.blocked_on[root] = end
+                    self.waiters.setdefault(target, []).append(root)
+                    return
+            edges.pop()
+            other = self._component(target)
+            if other != root and other in self.nodes:
+                edges = self._merge(root, other)
+            if not edges and self.chains_broken:
+                edges = self.edges[root] = self._edges_anew(root)
+        self._execute(self._dissolve(root), queue, ready)
 
-    def _is_blocked(self, instance: InstanceId) -> bool:
-        """Whether ``instance`` reaches something that cannot be executed yet, as far as earlier searches found."""
-        end = instance
+    def _component(self, instance: InstanceId) -> InstanceId:
+        """The instance that stands for all that are known to be in one component with this one."""
+        root = instance
+        while (further := self.merged.get(root)) is not None:
+            root = further
+        while instance != root:
+            self.merged[instance], instance = root, self.merged[instance]
+        return root
+
+    def _end(self, instance: InstanceId) -> InstanceId:
+        """Where the chain of who waits for whom ends: at what is not committed, or has not been looked at yet."""
+        end = self._component(instance)
         trail = []
         while (further := self.blocked_on.get(end)) is not None:
+            if self.executed(further):  # an end of old: from here on step by step
+                further = self.edges[end][-1]
+                if self.executed(further):
+                    break
             trail.append(end)
-            end = further
+            end = self._component(further)
         for passed in trail:
             self.blocked_on[passed] = end
-        return end in self.unready or not (end in self.nodes or self.executed(end))
+        return end
+
+    def _merge(self, root: InstanceId, other: InstanceId) -> list[InstanceId]:
+        """``root`` leads to ``other``, which waits for it: one component. Returns what edges it has left."""
+        small, edges = sorted((self.edges.pop(root), self.edges.pop(other)), key=len)
+        edges += small
+        self.edges[root] = edges
+        few, members = sorted((self.members.pop(root, [root]), self.members.pop(other, [other])), key=len)
+        members += few
+        self.members[root] = members
+        self.merged[other] = root
+        del self.blocked_on[other]
+        return edges
+
+    def _edges_anew(self, root: InstanceId) -> list[InstanceId]:
+        """What leads out of the component, where a no-op may have cut off what was to be reached through it."""
+        found: dict[InstanceId, None] = {}
+        for member in self.members.get(root, (root,)):
+            found.update(dict.fromkeys(self._edges(member)))
+        return [target for target in found if self._component(target) != root]
+
+    def _dissolve(self, root: InstanceId) -> list[InstanceId]:
+        """The members of a component that is complete."""
+        del self.edges[root]
+        if not self.edges:
+            self.chains_broken = False
+        component = self.members.pop(root, None)
+        if component is None:
+            return [root]
+        for member in component:
+            self.merged.pop(member, None)
+        return component
 
     def _edges(self, instance: InstanceId) -> list[InstanceId]:
         """The unexecuted interfering instances that ``instance`` depends on, without those reached through others."""
@@ -338,12 +365,11 @@ class DependencyGraph(State):
         if command.kind != "get":
             reads = self.reads[row].get(command.key)
             if reads is not None:
-                edges += [(row, number) for number in reads if above < number <= last]
+                edges += [(row, number) for number in reads[bisect_right(reads, above) : bisect_right(reads, last)]]
 
     def _execute(self, component: list[InstanceId], queue: list[InstanceId], ready: list[Command]) -> None:
         for instance in self._ordered(component):
             command = self.nodes.pop(instance)[0]
-            self.blocked_on.pop(instance, None)
             self._retire(*instance, command)
             ready.append(command)
             queue += self.waiters.pop(instance, ())
