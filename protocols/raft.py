@@ -31,7 +31,19 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import NOOP, Cluster, Command, Context, Entry, HandOver, Message, TimerName, View, ns
+from consensus_bench.contract import (
+    NOOP,
+    Cluster,
+    Command,
+    Context,
+    Entry,
+    HandOver,
+    Message,
+    Snapshot,
+    TimerName,
+    View,
+    ns,
+)
 from protocols.raft_election import LEADER
 from protocols.raft_log import LogEntry
 from protocols.raft_messages import (
@@ -42,6 +54,7 @@ from protocols.raft_messages import (
     Confirmed,
     Conflict,
     Forward,
+    InstallSnapshot,
     PreVote,
     PreVoteReply,
     RaftOptions,
@@ -51,19 +64,18 @@ from protocols.raft_messages import (
     TimeoutNow,
     Vote,
 )
-from protocols.raft_repair import RaftRepair
-from protocols.sessions import Sessions
+from protocols.raft_snapshots import RaftSnapshots
 
 CHUNK: Final = 256
 """Entries in one AppendEntries to a follower that is behind, at most (a batch may be larger)."""
 
 
-class Raft(RaftRepair):
+class Raft(RaftSnapshots):
     """One server."""
 
     __slots__ = (
         "ahead", "batch_ns", "chunk", "floor", "heard", "heartbeat_ns", "horizon", "in_step", "last_at_retry",
-        "match_at_retry", "next_index", "pending", "probing", "queue", "retry_ns", "sessions",
+        "match_at_retry", "next_index", "probing", "queue", "retry_ns",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "chunk", "heartbeat_ns", "retry_ns")
     name = "raft"
@@ -71,8 +83,8 @@ class Raft(RaftRepair):
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
         Confirm, Confirmed, TimeoutNow, HandOver, AskTerm, TermReply,
+        Snapshot, InstallSnapshot,
     )  # fmt: skip
-    sessions_type: ClassVar[type[Sessions]] = Sessions
     durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
 
     def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
@@ -80,12 +92,8 @@ class Raft(RaftRepair):
         self.heartbeat_ns, self.retry_ns = ns(options.heartbeat_ms), ns(options.retry_ms)
         self.batch_ns = ns(options.batch_ms) if options.batch_size > 1 else 0
         self.chunk = max(CHUNK, options.batch_size)
-        self.sessions = self.sessions_type()
         self.queue: list[Command] = []
         """Requests that wait for a leader, or for a batch to fill up."""
-        self.pending: dict[tuple[int, int], Command] = {}
-        """By (client, sequence), what is not executed here: of a leader, what it has in its log or batch, so that a
-        retry is not appended; of a follower, what it passed on, so that the next leader gets it if this one dies."""
         self._clear_leader_state()
 
     def _clear_leader_state(self) -> None:
@@ -258,13 +266,10 @@ class Raft(RaftRepair):
     def on_append_entries(self, ctx: Context, source: int, message: AppendEntries) -> None:
         """Make the log agree with the leader's up to the last entry of the message, acknowledge it when it is on disk,
         and see what is committed."""
-        if source != self.leader or message.term != self.current_term:
-            if self.asking:
-                return
-            if self._is_outdated(message.term):
-                ctx.send_unsynced(source, Refused(self.current_term))
-                return
-            self._follow(ctx, message.term, source)
+        if (source != self.leader or message.term != self.current_term) and not self._accepts_leader(
+            ctx, source, message.term
+        ):
+            return
         self.heard_ns = ctx.clock_ns
         low, high = self.election_ns
         ctx.set_timer("election", low, high)
@@ -288,6 +293,16 @@ class Raft(RaftRepair):
         commit_index = self._committed_here(message.commit_index, last)
         if commit_index > self.commit_index:
             self._commit(ctx, commit_index)
+
+    def _accepts_leader(self, ctx: Context, source: int, term: int) -> bool:
+        if self.asking:
+            return False
+        if self._is_outdated(term):
+            ctx.send_unsynced(source, Refused(self.current_term))
+            return False
+        if source != self.leader or term != self.current_term:
+            self._follow(ctx, term, source)
+        return True
 
     def _is_outdated(self, term: int) -> bool:
         return term < self.current_term
@@ -408,6 +423,8 @@ class Raft(RaftRepair):
             if leading:
                 ctx.answer(command)
         self.commit_index = index
+        if index >= self.snapshot_at:
+            self._take_snapshot(ctx)
 
     def on_conflict(self, ctx: Context, source: int, message: Conflict) -> None:
         """Try again further back (section 5.3), a whole term at a time. Between the hint and the rejected index the
@@ -419,7 +436,9 @@ class Raft(RaftRepair):
         rejected, match = message.previous_index, self.match_index[source]
         if rejected <= match or (source in self.probing and rejected != self.next_index[source] - 1):
             return  # an answer to something older than what we know or have asked since
-        agreeing = self.log.last_of_term(message.hint_index, message.hint_term)
+        agreeing, log = self.log.last_of_term(message.hint_index, message.hint_term), self.log
+        if message.hint_index < log.base_index or message.hint_term < log.base_term:
+            agreeing = min(message.hint_index, log.base_index - 1)  # it needs what is discarded
         self._probe(ctx, source, max(agreeing, match) + 1)
 
     def _probe(self, ctx: Context, follower: int, next_index: int) -> None:
@@ -441,7 +460,10 @@ class Raft(RaftRepair):
             self.horizon = min(self.horizon, end) if len(self.in_step) > 1 else end
 
     def _send_entries(self, ctx: Context, to: int, first: int, most: int) -> int:
-        """One AppendEntries that begins at ``first``; returns how many entries it holds."""
+        """One AppendEntries that begins at ``first``, or the snapshot if that is discarded; returns how many entries it
+        holds, or stands for."""
+        if first <= self.log.base_index:
+            return self._send_snapshot(ctx, to) + 1 - first
         previous, entries = first - 1, self.log.slice(first, min(most, self.chunk))
         message = AppendEntries(self.current_term, previous, self.log.term(previous), entries, self.commit_index)
         ctx.send_unsynced(to, message)
@@ -491,8 +513,13 @@ class Raft(RaftRepair):
         """At every tick, also to those who were just sent entries: to leave one out would make a silence of nearly two
         heartbeats, which may be more than an election time-out. What a follower has acknowledged is what it must agree
         with, so that a heartbeat is never the one to be refused, and tells of all that can be committed there."""
+        base = self.log.base_index
         for follower in self.others:
-            self._send_entries(ctx, follower, self.match_index[follower] + 1, 0)
+            match = self.match_index[follower]
+            if match >= base:
+                self._send_entries(ctx, follower, match + 1, 0)
+            else:  # everybody agrees on what is discarded
+                ctx.send_unsynced(follower, AppendEntries(self.current_term, 0, 0, (), self.commit_index))
 
     def _retry(self, ctx: Context) -> None:
         """To whom nothing new was acknowledged since the last time, though there was something to acknowledge."""

@@ -21,7 +21,7 @@ class LogEntry(Message, frozen=True, gc=False):
 class RaftLog(State):
     """A list of entries that begins after ``base_index``, whose term is ``base_term``.
 
-    Nothing has been discarded as long as both are 0; a snapshot would stand for all entries up to ``base_index``. By
+    Nothing has been discarded as long as both are 0; a snapshot stands for all entries up to ``base_index``. By
     the election restriction and log matching, terms never decrease along a log, so that they can be searched.
     """
 
@@ -47,8 +47,9 @@ class RaftLog(State):
         return self.entries[index - self.base_index - 1].term if index > self.base_index else self.base_term
 
     def holds(self, index: int, term: int) -> bool:
-        """Whether the entry at ``index`` is there and has this term."""
-        return self.base_index <= index <= self.last_index and self.term(index) == term
+        """Whether the entry at ``index`` has this term, and is there or discarded: discarded ones are committed, and
+        the same everywhere."""
+        return index < self.base_index or (index <= self.last_index and self.term(index) == term)
 
     def slice(self, first: int, most: int) -> tuple[LogEntry, ...]:
         """The entries from index ``first`` on, ``most`` of them at most."""
@@ -61,6 +62,21 @@ class RaftLog(State):
         removed = self.entries[start:]
         del self.entries[start:]
         return removed
+
+    def discard(self, last: int) -> range:
+        """Remove the entries up to ``last``, which a snapshot stands for; returns their indexes."""
+        gone = range(self.base_index + 1, min(last, self.last_index) + 1)
+        if gone:
+            self.base_term = self.term(gone[-1])
+            self.base_index = gone[-1]
+            del self.entries[: len(gone)]
+        return gone
+
+    def begin_after(self, index: int, term: int) -> range:
+        """Remove everything: the log begins after ``index``, whose entry had ``term``; returns the indexes removed."""
+        gone = range(self.base_index + 1, self.last_index + 1)
+        self.base_index, self.base_term, self.entries = index, term, []
+        return gone
 
     def last_of_term(self, index: int, term: int) -> int:
         """The highest index, up to ``index``, whose term is not above ``term`` (``base_index`` if there is none)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from consensus_bench.contract import Command, ConfigError, Message, Options
+from consensus_bench.contract import Command, ConfigError, Message, Options, Snapshot
 from protocols.raft_log import LogEntry
+from protocols.sessions import SessionsImage
 
 
 class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +37,10 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
     back, reads may be stale."""
 
+    snapshot_every: int = 0
+    """After so many entries a server takes a snapshot and discards its log, but for as many entries again, for
+    followers that are a little behind (section 7). 0: it keeps the whole log."""
+
     def validate(self, size: int) -> None:
         """Raise ``ConfigError`` unless these settings can work with ``size`` replicas."""
         super().validate(size)
@@ -47,6 +52,8 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ConfigError(f"window = {self.window}: must be at least 1 entry")
         if self.queue_limit < 1:
             raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
+        if self.snapshot_every < 0:
+            raise ConfigError(f"snapshot_every = {self.snapshot_every}: must not be negative (0: no snapshots)")
         if self.reads == "lease" and not self.check_quorum:
             raise ConfigError('reads = "lease": needs check_quorum = true, by which followers refuse votes')
         if not 0 <= self.clock_drift_bound < 1:
@@ -107,6 +114,16 @@ class Appended(Message, frozen=True, gc=False):
     match_index: int
 
 
+class InstallSnapshot(Message, frozen=True, gc=False):
+    """Instead of entries that the leader of ``term`` has discarded: its state machine, the sessions that belong to it,
+    and the term of the last entry that it stands for."""
+
+    term: int
+    snapshot: Snapshot
+    sessions: SessionsImage
+    last_term: int
+
+
 class Conflict(Message, frozen=True, gc=False):
     """The sender has no entry like the leader's at ``previous_index``. Up to there, its last one whose term is not
     above that of the leader's entry is at ``hint_index`` and has ``hint_term``."""
@@ -145,7 +162,7 @@ class TimeoutNow(Message, frozen=True, gc=False):
 
 class AskTerm(Message, frozen=True, gc=False):
     """The sender's disk is damaged: its log ends at ``last_index``, whatever it acknowledged. ``question``: to match
-    the answers, 0 if none is needed."""
+    the answers."""
 
     question: int
     last_index: int

@@ -40,15 +40,17 @@ class RaftRepair(RaftTransfer):
     """What a server needs for it. ``Raft`` calls ``_read_disk``, and ``_perhaps_repaired`` when its log agrees with a
     leader's."""
 
-    __slots__ = ("asking", "repair", "replies")
+    __slots__ = ("asking", "question", "repair", "replies")
     constants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
         super().__init__(me, cluster, options)
         self.repair: tuple[int, int] | None = None
         """(term, index): what a log must have to be repaired, see above; None: it is sound."""
-        self.asking = 0
-        """While our vote is lost: the number of our question, the time on our clock when we restarted."""
+        self.asking = False
+        """Our vote is lost, and not all others have told their terms."""
+        self.question = 0
+        """The time on our clock when we restarted: tells the answers to this process from those to earlier ones."""
         self.replies: dict[int, TermReply] = {}
 
     @abstractmethod
@@ -57,6 +59,7 @@ class RaftRepair(RaftTransfer):
 
     def _read_disk(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         """Take up what can be read, and say what cannot."""
+        self.question = ctx.clock_ns
         indexes = sorted(key for key in disk if isinstance(key, int))
         for index in indexes:
             if disk[index] is CORRUPT:
@@ -68,7 +71,7 @@ class RaftRepair(RaftTransfer):
             ctx.forget(index)
         vote, repair = disk.get("vote", (0, None)), disk.get("repair")
         if LOST in disk or vote is CORRUPT or repair is CORRUPT:
-            self.asking = max(1, ctx.clock_ns)
+            self.asking = True
             self._ask_terms(ctx)
             return
         self.current_term, self.voted_for = vote
@@ -84,7 +87,7 @@ class RaftRepair(RaftTransfer):
 
     def _ask_terms(self, ctx: Context) -> None:
         """Until we are repaired: to learn the terms, and to tell leaders."""
-        ctx.broadcast_unsynced(self.others, AskTerm(self.asking, self.log.last_index))
+        ctx.broadcast_unsynced(self.others, AskTerm(self.question, self.log.last_index))
         ctx.set_timer("ask", self.election_ns[0])
 
     def on_ask_term(self, ctx: Context, source: int, message: AskTerm) -> None:
@@ -96,16 +99,23 @@ class RaftRepair(RaftTransfer):
             self._restart_follower(ctx, source, message.last_index)
 
     def on_term_reply(self, ctx: Context, source: int, message: TermReply) -> None:
-        """All others have answered: what we may have promised is known."""
-        if not self.asking or message.question != self.asking:
+        """When all others have answered, what we may have promised is known. The leader of that term also says up to
+        where we may have acknowledged its log."""
+        if message.question != self.question:
             return
-        self.replies[source] = message
-        if not self._have_asked_enough():
-            return
-        term = max(self.log.last_term, *(reply.term for reply in self.replies.values()))
-        index = min((reply.leader_index for reply in self.replies.values() if reply.term == term), default=NEVER)
-        self.asking = 0
-        self.replies.clear()
+        if self.asking:
+            self.replies[source] = message
+            if self._have_asked_enough():
+                self._bound_votes(ctx)
+        elif self.repair == (message.term, NEVER) and message.leader_index < NEVER:
+            self._begin_repair(ctx, message.term, message.leader_index)
+
+    def _bound_votes(self, ctx: Context) -> None:
+        replies = self.replies.values()
+        term = max(self.log.last_term, *(reply.term for reply in replies))
+        index = min((reply.leader_index for reply in replies if reply.term == term), default=NEVER)
+        self.asking = False
+        self.replies = {}
         self.current_term, self.voted_for = term, self.me  # to nobody else, and we were no candidate
         self._save_vote(ctx)
         self._begin_repair(ctx, term, index)
@@ -129,7 +139,7 @@ class RaftRepair(RaftTransfer):
         return not self.asking
 
     def _is_damaged(self) -> bool:
-        return self.asking > 0 or self.repair is not None
+        return self.asking or self.repair is not None
 
     def _is_up_to_date(self, request: RequestVote | PreVote) -> bool:
         """No log is, beside one whose end we have forgotten."""

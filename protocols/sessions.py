@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from consensus_bench.contract import Command, State
+
+SessionsImage: TypeAlias = tuple[tuple[int, int, tuple[int, ...]], ...]
+"""(client, the sequence number below which all are executed, those above it that are), by client."""
 
 
 class Sessions(State):
@@ -44,3 +49,13 @@ class Sessions(State):
         if not ahead:
             del self.ahead[client]
         return new
+
+    def image(self) -> SessionsImage:
+        """A value that depends on the contents alone, for messages and disks."""
+        clients = sorted(self.next.keys() | self.ahead.keys())
+        return tuple((c, self.next.get(c, 1), tuple(sorted(self.ahead.get(c, ())))) for c in clients)
+
+    def restore(self, image: SessionsImage) -> None:
+        """Be what ``image`` is the value of."""
+        self.next = {client: following for client, following, _ in image}
+        self.ahead = {client: set(ahead) for client, _, ahead in image if ahead}

@@ -19,7 +19,7 @@ from consensus_bench.exploration import Faults, Load, Observer, Scheduler, Sched
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "epaxos": [{}, {"rules": "sosp13"}],
     "multi-paxos": [{}, {"batch_size": 4, "batch_ms": 5.0, "window": 6}],
-    "raft": [{}, {"pre_vote": False, "check_quorum": False}, {"reads": "index"}],
+    "raft": [{}, {"pre_vote": False, "check_quorum": False}, {"reads": "index", "snapshot_every": 4}],
 }
 """Settings under which a protocol is another one: each gets 300 seeds."""
 CAMPAIGNS = [(name, settings) for name in [*protocol_names(), EXAMPLE] for settings in VARIANTS.get(name, [{}])]

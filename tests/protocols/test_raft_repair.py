@@ -9,7 +9,7 @@ import pytest
 from damage import DAMAGES, damaged, serves_in_the_end
 from raft_network import disk, entries
 
-from consensus_bench.contract import CORRUPT, LOST, Cluster, Context, Effect, PropertyViolated
+from consensus_bench.contract import CORRUPT, LOST, Cluster, Context, Effect, PropertyViolated, Snapshot
 from consensus_bench.contract.context import FORGET, PERSIST
 from consensus_bench.contract.steps import Deliver, Recover, Timer, step
 from protocols.raft import Raft
@@ -120,8 +120,27 @@ def test_a_damaged_entry_and_what_follows_it_is_asked_for_again() -> None:
     assert raft.log.last_index == 2
     assert raft.repair == (2, 4)
     assert [a for tag, a, _ in effects if tag == FORGET] == [3, 4], "or they would come after what replaces them"
-    assert sent(effects, AskTerm) == [AskTerm(0, 2)]
+    assert sent(effects, AskTerm) == [AskTerm(NOW, 2)]
     assert [vote.granted for vote in sent(step(raft, Deliver(2, RequestVote(3, 9, 9))), Vote)] == [False]
+
+
+def test_without_its_snapshot_a_log_is_worth_nothing() -> None:
+    snapshot = (Snapshot(3, ()), (), 1, 3, 1)
+    found = {"vote": (2, 0), "snapshot": snapshot, 4: entries([2])[0]}
+    raft, _ = restarted(found)
+    assert (raft.commit_index, raft.log.base_index, raft.log.last_index, raft.repair) == (3, 3, 4, None)
+    raft, effects = restarted({**found, "snapshot": CORRUPT})
+    assert (raft.commit_index, raft.log.last_index, raft.repair) == (0, 0, (2, NEVER))
+    assert [a for tag, a, _ in effects if tag == FORGET] == ["snapshot", *range(1, 5)]
+    told(raft, (0, 2, 6))
+    assert raft.repair == (2, 6), "the leader of its term says how far it may have been"
+
+
+def test_a_damaged_entry_that_the_snapshot_stands_for_is_no_loss() -> None:
+    tail = dict(enumerate(entries([1, 1, 1, 1, 2])[2:], 3))
+    raft, effects = restarted({"vote": (2, 0), "snapshot": (Snapshot(4, ()), (), 1, 2, 1), **tail, 3: CORRUPT})
+    assert (raft.log.base_index, raft.log.last_index, raft.repair) == (4, 5, None)
+    assert [a for tag, a, _ in effects if tag == FORGET] == [3, 4]
 
 
 def test_a_repair_goes_on_after_another_restart() -> None:

@@ -1,0 +1,206 @@
+"""Snapshots (section 7): the log is cut off, and whoever needs what is gone gets the state machine instead."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from fault_worlds import loaded
+from paxos_network import put
+from raft_network import entries
+
+from consensus_bench.contract import Cluster, Command, Context, Effect, Snapshot
+from consensus_bench.contract.context import FORGET, INSTALL, PERSIST, TAKE_SNAPSHOT
+from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.contract.steps import Deliver, Recover, Start, step
+from consensus_bench.experiments.measure import judged
+from consensus_bench.experiments.soak_run import SoakWorld
+from consensus_bench.exploration import Faults, Scheduler, run_seeds
+from consensus_bench.exploration.scheduler import ScheduleViolated
+from protocols.raft import Raft
+from protocols.raft_messages import Appended, AppendEntries, Conflict, InstallSnapshot, RaftOptions, Vote
+from protocols.sessions import Sessions
+
+
+def sent(effects: list[Effect], kind: type) -> list[Any]:
+    return [b for _, _, b in effects if isinstance(b, kind)]
+
+
+def follower(count: int, every: int = 3, commit: int | None = None) -> tuple[Raft, list[Effect]]:
+    """Follows replica 0 in term 1 with so many entries, all committed; the effects of the last message."""
+    raft = Raft(1, Cluster(3), RaftOptions(snapshot_every=every))
+    step(raft, Start())
+    log = entries([1] * count)
+    return raft, step(raft, Deliver(0, AppendEntries(1, 0, 0, log, count if commit is None else commit)))
+
+
+def snapshotted(count: int, every: int = 3) -> Raft:
+    raft, effects = follower(count, every)
+    [place] = [a for tag, a, _ in effects if tag == TAKE_SNAPSHOT]
+    step(raft, Deliver(1, Snapshot(place, (("x", place),))))
+    return raft
+
+
+def test_a_snapshot_is_taken_every_so_many_entries() -> None:
+    assert not [a for tag, a, _ in follower(2)[1] if tag == TAKE_SNAPSHOT]
+    assert [a for tag, a, _ in follower(7)[1] if tag == TAKE_SNAPSHOT] == [7]
+    assert not [a for tag, a, _ in follower(7, every=0)[1] if tag == TAKE_SNAPSHOT]
+
+
+def test_the_log_is_cut_off_some_way_behind_in_one_record_with_the_snapshot() -> None:
+    raft, _ = follower(7)
+    effects = step(raft, Deliver(1, Snapshot(7, ())))
+    assert [(tag, a) for tag, a, _ in effects] == [(PERSIST, "snapshot"), *[(FORGET, i) for i in range(1, 5)]]
+    assert (raft.log.base_index, raft.log.last_index) == (4, 7)
+
+
+def test_a_snapshot_that_was_not_asked_for_is_ignored() -> None:
+    raft, _ = follower(7)
+    assert not step(raft, Deliver(1, Snapshot(6, ())))
+    step(raft, Deliver(1, Snapshot(7, ())))
+    assert not step(raft, Deliver(1, Snapshot(7, ())))
+
+
+def test_a_restart_goes_on_from_the_snapshot() -> None:
+    raft, effects = follower(7)
+    disk = {a: b for tag, a, b in effects if tag == PERSIST} | {"vote": (1, None)}
+    for tag, a, b in step(raft, Deliver(1, Snapshot(7, (("x", 7),)))):
+        if tag == PERSIST:
+            disk[a] = b
+        else:
+            del disk[a]
+    again = Raft(1, Cluster(3), RaftOptions(snapshot_every=3))
+    effects = step(again, Recover(disk))
+    assert [a for tag, a, _ in effects if tag == INSTALL] == [Snapshot(7, (("x", 7),))]
+    assert (again.commit_index, again.log.base_index, again.log.last_index) == (7, 4, 7)
+    assert again.sessions.image() == raft.sessions.image()
+
+
+def test_a_follower_that_needs_discarded_entries_gets_the_snapshot() -> None:
+    leader = snapshotted(7)
+    leader._campaign(context := Context())
+    step(leader, Deliver(1, Vote(2, True)))
+    step(leader, Deliver(2, Vote(2, True)))
+    assert leader.role == "leader"
+    assert context.effects
+    effects = step(leader, Deliver(2, Conflict(2, 7, 1, 1)))
+    [install] = sent(effects, InstallSnapshot)
+    assert (install.snapshot.place, install.last_term) == (7, 1)
+    effects = step(leader, Deliver(2, Appended(2, 7)))
+    assert [(m.previous_index, len(m.entries)) for m in sent(effects, AppendEntries)] == [(7, 1)]
+    leader.check()
+
+
+def test_a_snapshot_replaces_a_log_that_ends_before_it() -> None:
+    raft, _ = follower(2, commit=1)
+    sessions = Sessions()
+    sessions.add(put(1))
+    message = InstallSnapshot(3, Snapshot(9, (("x", 5),)), sessions.image(), 2)
+    effects = step(raft, Deliver(0, message))
+    assert [(tag, a) for tag, a, _ in effects if tag in (INSTALL, FORGET)] == [
+        (INSTALL, message.snapshot), (FORGET, 1), (FORGET, 2),
+    ]  # fmt: skip
+    assert sent(effects, Appended) == [Appended(3, 9)]
+    assert (raft.log.base_index, raft.log.base_term, raft.commit_index) == (9, 2, 9)
+    assert raft.sessions.executed(put(1))
+
+
+def test_entries_beyond_a_snapshot_are_kept() -> None:
+    raft, _ = follower(6, every=0, commit=1)
+    step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1)))
+    assert (raft.log.base_index, raft.log.last_index) == (4, 6)
+
+
+def test_an_older_snapshot_changes_nothing() -> None:
+    raft, _ = follower(6, every=0)
+    effects = step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1)))
+    assert not [a for tag, a, _ in effects if tag in (INSTALL, PERSIST, FORGET)]
+    assert sent(effects, Appended) == [Appended(1, 4)]
+
+
+FAR_BEHIND = {
+    "a replica is away": ["crash:p4@1+6"],
+    "a replica is cut off": ["partition:p4|*@1+6"],
+    "everybody restarts": ["crash:all@5+0.1"],
+    "the leader dies": ["crash:leader@3+3", "crash:p4@1+6"],
+}
+
+
+@pytest.mark.parametrize("window", [1, 10_000])
+@pytest.mark.parametrize("name", FAR_BEHIND)
+def test_who_is_far_behind_catches_up(name: str, window: int) -> None:
+    settings: dict[str, Any] = {"snapshot_every": 40, "window": window}
+    world = SoakWorld(loaded("raft", FAR_BEHIND[name], options=settings, drain_s=60.0).settings)
+    result, table = judged("run", world, lambda: False)
+    assert {check.verdict for check in result.checks} == {"holds"}
+    assert world.converged_ns is not None
+    assert len(table) > (60 if window == 1 else 400)
+    for machine in world.machines:
+        assert len(machine.replica.log.entries) <= 3 * 40, "the log goes on growing"  # type: ignore[attr-defined]
+        assert len(machine.disk.contents()) <= 3 * 40 + 3, "the disk goes on growing"
+
+
+def test_random_schedules_with_damaged_disks_and_snapshots_violate_nothing() -> None:
+    protocol = find_protocol("raft")
+    options = make_options(protocol, {"snapshot_every": 4}, 3)
+    for seed in range(150):
+        drawn = Faults.drawn(Random(seed), 3)
+        faults = msgspec.structs.replace(drawn, damage=0.5, order=0.01, crash=0.02, restart=0.03, crashed_at_most=1)
+        Scheduler(protocol, options, 3, seed, faults=faults).run()
+
+
+# Mutants.
+
+
+class ForgetsSessions(Raft):
+    """What was executed before the snapshot is not known after it: a retry is executed again."""
+
+    __slots__ = ()
+
+    def _adopt(self, ctx: Context, snapshot: Snapshot, sessions: Any, last_term: int) -> None:
+        super()._adopt(ctx, snapshot, (), last_term)
+
+
+class SessionsOfLater(Raft):
+    """Sessions as they are when the snapshot comes: what was executed meanwhile is skipped after a restart."""
+
+    __slots__ = ()
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        if self.taking is not None:
+            self.taking = (self.taking[0], self.sessions.image())
+        super().on_snapshot(ctx, source, message)
+
+
+class GoesBack(Raft):
+    """An older snapshot is installed as well."""
+
+    __slots__ = ()
+
+    def on_install_snapshot(self, ctx: Context, source: int, message: InstallSnapshot) -> None:
+        self.commit_index = min(self.commit_index, message.snapshot.place - 1)
+        super().on_install_snapshot(ctx, source, message)
+
+
+class DiscardsUncommitted(Raft):
+    """The log is cut off up to its end, not up to the snapshot."""
+
+    __slots__ = ()
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        super().on_snapshot(ctx, source, message)
+        self._save_snapshot(ctx, self.log.discard(self.log.last_index)) if self.snapshot else None
+
+
+@pytest.mark.parametrize("mutant", [ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted])
+def test_a_careless_snapshot_is_found_out(mutant: type[Raft]) -> None:
+    with pytest.raises(ScheduleViolated):
+        run_seeds(mutant, range(300), settings={"snapshot_every": 3})
+
+
+def test_a_log_without_snapshots_is_as_before() -> None:
+    assert isinstance(put(1), Command)
+    raft, _ = follower(300, every=0)
+    assert raft.log.base_index == 0
