@@ -41,6 +41,8 @@ from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
     Chosen,
+    Extend,
+    Extended,
     Fetch,
     Forward,
     Heartbeat,
@@ -49,17 +51,19 @@ from protocols.multi_paxos_messages import (
     Nack,
     Prepare,
     Promise,
+    ReadQuery,
+    ReadReply,
     Recall,
     Recalled,
 )
-from protocols.multi_paxos_snapshots import MultiPaxosSnapshots
+from protocols.multi_paxos_reads import MultiPaxosReads
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 
-class MultiPaxos(MultiPaxosSnapshots):
-    """One replica: clients' requests, phase 2, timers. What it inherits: snapshots (multi_paxos_snapshots.py), disks
-    that cannot be read (multi_paxos_repair.py), phase 1 (multi_paxos_election.py), what is chosen
-    (multi_paxos_learner.py)."""
+class MultiPaxos(MultiPaxosReads):
+    """One replica: clients' requests, phase 2, timers. What it inherits: reads without a place in the log
+    (multi_paxos_reads.py), snapshots (multi_paxos_snapshots.py), disks that cannot be read (multi_paxos_repair.py),
+    phase 1 (multi_paxos_election.py), what is chosen (multi_paxos_learner.py)."""
 
     __slots__ = ("batch_ns", "retry_ns")
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "retry_ns")
@@ -67,7 +71,7 @@ class MultiPaxos(MultiPaxosSnapshots):
     options_type = MultiPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
-        Install, Snapshot,
+        Install, Snapshot, Extend, Extended, ReadQuery, ReadReply,
     )  # fmt: skip
     durable = ("promised", "log")
 
@@ -112,7 +116,9 @@ class MultiPaxos(MultiPaxosSnapshots):
     def on_request(self, ctx: Context, command: Command) -> None:
         """Answer again, pass on to the leader, propose, or keep until there is a leader."""
         leader = self.leader
-        if self.sessions.executed(command):
+        if self.reads_apart and command.kind == "get":
+            self._read_apart(ctx, command)
+        elif self.sessions.executed(command):
             ctx.answer(command)
         elif leader is None or leader == self.me:
             self._submit(ctx, command)
@@ -158,7 +164,7 @@ class MultiPaxos(MultiPaxosSnapshots):
         waiting = {**self.forwarded, **{(c.client, c.sequence): c for c in self.queue.waiting()}}
         self.forwarded.clear()
         self.queue = Fifo()
-        for command in waiting.values():
+        for command in [*waiting.values(), *self._reads_to_ask_again()]:
             self.on_request(ctx, command)
 
     # --- phase 2 ------------------------------------------------------------------------------------------------------
@@ -229,9 +235,7 @@ class MultiPaxos(MultiPaxosSnapshots):
             ctx.note("suspected")
             self._campaign(ctx)
         elif name == "heartbeat":
-            # Also just after an Accept: to leave one out would make a silence of nearly two heartbeats.
-            ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
-            ctx.set_timer("heartbeat", self.heartbeat_ns)
+            self._beat(ctx)
         elif name == "batch":
             self._propose_queued(ctx, True)
             if self.queue.items:
@@ -251,6 +255,7 @@ class MultiPaxos(MultiPaxosSnapshots):
                     ctx.broadcast_unsynced(silent, self.proposed[slot])
             self.resend_below = self.next
         self._repair_again(ctx)
+        self._query_again(ctx)
         if self.saved < self.committed:
             self.saved = self.committed
             ctx.persist("committed", self.committed)

@@ -22,7 +22,7 @@ class MultiPaxosElection(MultiPaxosLearner):
 
     __slots__ = (
         "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "next", "phase1_quorum", "phase2_quorum",
-        "promises", "proposed", "queue", "resend_below", "votes",
+        "promises", "proposed", "queue", "recovered", "resend_below", "votes",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
         "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
@@ -39,6 +39,8 @@ class MultiPaxosElection(MultiPaxosLearner):
         """Requests that wait for a leader, or for the leader's window."""
         self.promises: dict[int, Promise] = {}
         self.next = FIRST_SLOT
+        self.recovered = FIRST_SLOT
+        """A leader has taken over all that was chosen before its time when everything below is executed."""
         self.proposed: dict[int, Accept] = {}
         self.votes: dict[int, int] = {}
         self.resend_below = FIRST_SLOT
@@ -120,7 +122,17 @@ class MultiPaxosElection(MultiPaxosLearner):
         ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
         for start in range(0, len(uncertain), CHUNK):
             self._propose(ctx, tuple(uncertain[start : start + CHUNK]))
+        self.recovered = self.next
+        self._took_office(ctx)
         self._serve_queue(ctx)
+
+    def _took_office(self, ctx: Context) -> None:
+        """A new leader may serve now."""
+
+    def _beat(self, ctx: Context) -> None:
+        """The leader lives. Also just after an Accept: to leave one out would make a silence of nearly two."""
+        ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
+        ctx.set_timer("heartbeat", self.heartbeat_ns)
 
     def _first_uncertain(self) -> int:
         """The first slot to propose in: the first that is not known to be chosen, whatever is known of later ones."""

@@ -25,7 +25,7 @@ class MultiPaxosLearner(Replica):
 
     __slots__ = (
         "committed", "fetching", "forwarded", "leader", "log", "open", "promised", "role", "saved", "sessions",
-        "snapshot_at",
+        "wake_at",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ()
 
@@ -36,8 +36,8 @@ class MultiPaxosLearner(Replica):
         self.committed = FIRST_SLOT
         self.saved = FIRST_SLOT
         """``committed`` as last written to disk, now and then: a restart learns the rest again."""
-        self.snapshot_at = NEVER
-        """A snapshot is due when so much is committed."""
+        self.wake_at = NEVER
+        """``_reached`` is called when so much is committed."""
         self.sessions = Sessions()
         self.role = FOLLOWER
         self.leader: int | None = None
@@ -54,8 +54,8 @@ class MultiPaxosLearner(Replica):
         """Serve ``ballot`` from now on."""
 
     @abstractmethod
-    def _take_snapshot(self, ctx: Context) -> None:
-        """Ask for the state machine as it is now."""
+    def _reached(self, ctx: Context) -> None:
+        """Something waited until so much is committed."""
 
     @abstractmethod
     def _taught(self, ctx: Context) -> None:
@@ -78,8 +78,8 @@ class MultiPaxosLearner(Replica):
             slot += 1
             self._execute(ctx, command)
         self.committed = slot
-        if slot >= self.snapshot_at:
-            self._take_snapshot(ctx)
+        if slot >= self.wake_at:
+            self._reached(ctx)
 
     def _execute(self, ctx: Context, command: Command) -> None:
         """Each command once, in however many slots it was chosen. The leader answers."""

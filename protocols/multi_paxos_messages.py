@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, Snapshot
 from protocols.quorums import majority, require_intersection
@@ -28,6 +28,15 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
     """How long a command may wait for a batch to fill up. 0: only what the window holds up is batched."""
     window: int = 10_000
     """Slots that may be proposed and not yet executed, at most; further requests queue (PMMC section 4.1)."""
+    reads: Literal["log", "lease", "quorum"] = "log"
+    """"log": a read gets a slot like any other command. "lease": the leader answers from its state machine while a
+    lease runs. "quorum": any replica answers, once it has executed all that a phase-1 quorum has heard of."""
+    lease_ms: float = 1000.0
+    """"lease": how long whoever grants one promises nothing to anybody else, by its own clock; a restarted replica
+    promises nothing for as long."""
+    clock_drift_bound: float = 0.01
+    """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
+    back, reads may be stale."""
     snapshot_every: int = 0
     """Slots executed between two snapshots of the state machine; 0: none, the log grows for ever. As many slots are
     kept behind a snapshot, for replicas that lack no more than that."""
@@ -45,6 +54,10 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
             raise ConfigError(f"batch_ms = {self.batch_ms}: must not be negative")
         if self.window < self.batch_size:
             raise ConfigError(f"window = {self.window}: must hold at least one batch (batch_size = {self.batch_size})")
+        if self.reads == "lease" and self.lease_ms <= self.heartbeat_ms:
+            raise ConfigError(f"lease_ms = {self.lease_ms}: must exceed heartbeat_ms = {self.heartbeat_ms}")
+        if not 0 <= self.clock_drift_bound < 1:
+            raise ConfigError(f"clock_drift_bound = {self.clock_drift_bound}: must lie between 0 and 1")
         if self.snapshot_every < 0:
             raise ConfigError(f"snapshot_every = {self.snapshot_every}: must not be negative (0 turns snapshots off)")
         if self.queue_limit < 1:
@@ -127,6 +140,33 @@ class Install(Message, frozen=True, gc=False):
     snapshot: Snapshot
     sessions: SessionsImage
     committed: int
+
+
+class Extend(Message, frozen=True, gc=False):
+    """The leader of ``ballot`` asks for a lease, from now on. ``round`` numbers the question."""
+
+    ballot: Ballot
+    round: int
+
+
+class Extended(Message, frozen=True, gc=False):
+    """Granted: the sender promises nothing to anybody else for a while."""
+
+    ballot: Ballot
+    round: int
+
+
+class ReadQuery(Message, frozen=True, gc=False):
+    """How far have you accepted anything? ``round`` numbers the question."""
+
+    round: int
+
+
+class ReadReply(Message, frozen=True, gc=False):
+    """The sender has accepted something in the slot below ``end``, and in none from there on."""
+
+    round: int
+    end: int
 
 
 class Recall(Message, frozen=True, gc=False):

@@ -49,6 +49,7 @@ class MultiPaxosRepair(MultiPaxosElection):
     """What a replica needs for it."""
 
     __slots__ = ("damaged", "fence", "forgetful", "life", "recall_ballot", "recalled")
+    repairs_disks = True
     constants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:

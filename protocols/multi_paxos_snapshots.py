@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from consensus_bench.contract import Cluster, Context, Snapshot
+from protocols.multi_paxos_learner import NEVER
 from protocols.multi_paxos_messages import Install, MultiPaxosOptions, SessionsImage
 from protocols.multi_paxos_repair import MultiPaxosRepair
 from protocols.sessions import Sessions
@@ -25,7 +26,7 @@ from protocols.sessions import Sessions
 class MultiPaxosSnapshots(MultiPaxosRepair):
     """What a replica needs for it."""
 
-    __slots__ = ("snapshot", "snapshot_every", "taking")
+    __slots__ = ("snapshot", "snapshot_at", "snapshot_every", "taking")
     constants: ClassVar[tuple[str, ...]] = ("snapshot_every",)
 
     def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
@@ -35,11 +36,19 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
         """The newest, and the sessions that belong to it."""
         self.taking: tuple[int, SessionsImage] | None = None
         """The last slot of the snapshot that was asked for and has not come, and the sessions as they were then."""
-        self._plan_snapshot()
+        self.snapshot_at = self.wake_at = self.committed + self.snapshot_every if self.snapshot_every else NEVER
 
     def _plan_snapshot(self) -> None:
-        if self.snapshot_every:
-            self.snapshot_at = self.committed + self.snapshot_every
+        self.snapshot_at = self.committed + self.snapshot_every if self.snapshot_every else NEVER
+        self._plan_wake()
+
+    def _plan_wake(self) -> None:
+        self.wake_at = self.snapshot_at
+
+    def _reached(self, ctx: Context) -> None:
+        if self.committed >= self.snapshot_at:
+            self._take_snapshot(ctx)
+        self._plan_wake()
 
     # --- taking -------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_
 SNAPSHOTS: Final = (
     "tests/protocols/test_multi_paxos_snapshots.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 )
+LEASES: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_lease_that_does_not_exclude_others_makes_stale_reads"
+CARELESS: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_careless_reader_is_found_out_by_random_schedules"
 REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -443,6 +445,74 @@ class InstallsOldSnapshots(Mutant):
         return True
 
 
+class LeasesFromTheAnswer(Mutant):
+    """A lease is shorter than what was granted, and counts from when it was asked for."""
+
+    __slots__ = ()
+    killed_by = LEASES
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _lease_end(self, ctx: Context, sent_ns: int) -> int:
+        return ctx.clock_ns + 2 * self.lease_ns
+
+
+class PromisesDuringLeases(Mutant):
+    """Whoever granted a lease promises nothing to others while it runs."""
+
+    __slots__ = ()
+    killed_by = LEASES
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _has_granted(self, ctx: Context, candidate: int) -> bool:
+        return False
+
+
+class ForgetsItsGrants(Mutant):
+    """A restarted replica may have granted a lease."""
+
+    __slots__ = ()
+    killed_by = LEASES
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _restore(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        super()._restore(ctx, disk)
+        self.granted_until_ns = 0
+
+
+class LeasesFromAMajority(Mutant):
+    """With small phase-1 quorums, more than a majority must have granted a lease."""
+
+    __slots__ = ()
+    killed_by = LEASES
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease", "phase1_quorum": 2, "phase2_quorum": 4}
+
+    def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.lease_quorum = cluster.size // 2 + 1
+
+
+class ReadsBeforeItHasRecovered(Mutant):
+    """A new leader reads nothing before it has executed what it took over."""
+
+    __slots__ = ()
+    killed_by = CARELESS
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _has_recovered(self) -> bool:
+        return True
+
+
+class ReadsAtOnce(Mutant):
+    """A quorum read waits until what the quorum has accepted is executed here."""
+
+    __slots__ = ()
+    killed_by = CARELESS
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def _needed(self, end: int) -> int:
+        return 0
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
@@ -451,4 +521,6 @@ MUTANTS = (
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
+    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
+    ReadsAtOnce,
 )  # fmt: skip
