@@ -101,6 +101,9 @@ class Replica(State, ABC):
     handlers: ClassVar[dict[type[Message], str]] = {}
     durable: ClassVar[tuple[str, ...]] = ()
     """Attributes that stable storage must bring back: the paper's "persistent state"."""
+    repairs_disks: ClassVar[bool] = False
+    """Whether a replica whose disk is damaged or lost (contract/storage.py) comes back in the end, when all others are
+    up, and nothing is lost."""
     decides: ClassVar[str] = "log"
     """"log": one order of places, all executed; "graph": places ordered by dependencies; "single": one decision."""
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from consensus_bench.contract import HandOver, Replica
 from consensus_bench.simulation.faults import AnyFault, Fault, Nemesis
 from consensus_bench.simulation.faults.kinds import (
+    CorruptRecord,
     Crash,
     DuplicatingLink,
+    FailingFsync,
     LossyLink,
+    MisdirectedWrite,
+    ProcessFault,
     ReorderingLink,
     SlowCpu,
     SlowFsync,
@@ -26,12 +30,15 @@ from consensus_bench.simulation.randomness import plain_stream
 
 PROMISES: Final[tuple[tuple[str, Callable[[type[Replica]], bool], tuple[str, ...]], ...]] = (
     ("crash-recovery on an asynchronous network", lambda _protocol: True, SAFE),
+    ("repair of one damaged disk", lambda protocol: protocol.repairs_disks, ()),  # see _damage
     ("orderly hand-over", lambda protocol: HandOver in protocol.messages, ("hand-over",)),
 )
 """(promise, which protocols make it, the kinds of fault that they then survive). Of the kinds in none of these,
 ``lying-fsync`` breaks what every protocol here is built on; ``corrupt-record``, ``misdirected-write`` and ``crash``
-with ``disk = lose`` need a protocol that rejoins by repair."""
+with ``disk = lose`` need a protocol that rejoins by repair, and strike one replica of a run in which all come back."""
 START_S: Final = 0.2
+DAMAGED: Final = 0.35
+"""Share of the runs in which a disk is damaged, where the protocol repairs it and all replicas come back."""
 TURBULENT: Final = 0.4
 """Share of the runs in which nothing is on time."""
 MOST_TURBULENT: Final = 60
@@ -98,6 +105,9 @@ def draw_faults(
         faults.append(Crash(target="leader", at=end))
         down -= 1
     faults += [Crash(target=f"any {down}", at=end)] if down else []
+    all_come_back = all(fault.duration for fault in faults if isinstance(fault, Crash))
+    if protocol.repairs_disks and all_come_back and survivable(options, len(sites)):  # what one disk has, others have
+        faults += _damage(plain_stream(seed, "soak", "damage"), sites, timing, faults)
     return tuple(faults)
 
 
@@ -156,6 +166,37 @@ def _turbulence(draw: Random, timing: Timing) -> list[Fault]:
             faults.append(Crash(target=whom, at=_time(1000 * START_S + now), duration=_time(max(1.0, away_ms))))
             now += away_ms + draw.expovariate(1) * gap_ms
     return faults
+
+
+def _damage(draw: Random, sites: tuple[str, ...], timing: Timing, others: Sequence[Fault]) -> list[Fault]:
+    """In some runs one replica comes back, once or several times, with records that it cannot read, or with none."""
+    if draw.random() >= DAMAGED:
+        return []
+    site, phase_ns = draw.choice(sites), round(1e9 * timing.faults_s)
+    busy = [_span(fault) for fault in others if fault.target == site and isinstance(fault, ProcessFault | FailingFsync)]
+    faults: list[Fault] = []
+    for _ in range(draw.randint(1, 3)):
+        start = round(1e9 * START_S + draw.uniform(0.02, 0.8) * phase_ns)
+        length = round(draw.choice((0.01, 0.05, 0.2)) * phase_ns)
+        if any(began <= start + length and start <= ended for began, ended in busy):
+            continue
+        busy.append((start, start + length))
+        at, before, duration = (_time(ns / NS_PER_MS) for ns in (start, start - 0.01 * phase_ns, length))
+        match draw.choice(("lost", "corrupt", "corrupt", "misdirected")):
+            case "lost":
+                faults.append(Crash(target=site, at=at, duration=duration, disk="lose"))
+                continue
+            case "corrupt":
+                which: Literal["any", "newest"] = "any" if draw.random() < 0.5 else "newest"
+                faults.append(CorruptRecord(target=site, at=before, records=draw.choice((1, 5, 1000)), which=which))
+            case _:
+                faults.append(MisdirectedWrite(target=site, at=before))
+        faults.append(Crash(target=site, at=at, duration=duration))
+    return faults
+
+
+def _span(fault: Fault) -> tuple[int, int]:
+    return fault.time_ns("at"), fault.time_ns("at") + (fault.time_ns("duration") if fault.duration else 0)
 
 
 def _to_the_ms(fault: Fault) -> Fault:

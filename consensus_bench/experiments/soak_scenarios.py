@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, get_args, get_type_hints
 
 import msgspec
 
@@ -188,9 +188,17 @@ def _variant(protocol: type[Replica], draw: Random, size: int, timing: Timing) -
         "thrifty": draw.random() < 0.4,
         "toq": toq,
         "toq_slack_ms": draw.choice((0.0, 4.0)) if toq else 4.0,
+        "reads": _reads(protocol, draw.random()),
+        "snapshot_every": draw.choice((0, 0, 5, 40)),
     }
     known = protocol.options_type.__struct_fields__
     return {name: value for name, value in drawn.items() if name in known}
+
+
+def _reads(protocol: type[Replica], drawn: float) -> str:
+    """A way to read that trusts no clock: clocks are wrong in a soak."""
+    ways = [way for way in get_args(get_type_hints(protocol.options_type).get("reads")) if way != "lease"]
+    return str(ways[int(drawn * len(ways))]) if ways else "log"
 
 
 def keeps_promise(scenario: Scenario) -> bool:

@@ -170,8 +170,12 @@ class Machine:
         return None
 
     def _executes_soon(self, command: Command) -> bool:
-        """Whether its execution only waits for the disk."""
-        return any(tag == EXECUTE and executed == command for _, (tag, executed, _) in self._deferred)
+        """Whether its execution, or a snapshot that stands for it, only waits for the disk."""
+        covers = self.world.verifier.covers
+        return any(
+            (tag == EXECUTE and what == command) or (tag == INSTALL and covers(what, command))
+            for _, (tag, what, _) in self._deferred
+        )
 
     def results(self) -> tuple[tuple[int, int, int | None], ...]:
         """All that is kept, for a snapshot: (client, sequence, result)."""

@@ -86,12 +86,18 @@ class Verifier:
 
     def snapshot(self, replica: ReplicaId, snapshot: Snapshot) -> None:
         """``replica`` took ``snapshot``: it has executed up to there, and every snapshot of one place is the same."""
-        self._log("takes").took(replica, snapshot.place)
-        self._compare(replica, snapshot)
+        if isinstance(self._order, _GraphOrder):
+            self._order.took(replica, snapshot)
+        else:
+            self._log("takes").took(replica, snapshot.place)
+            self._compare(replica, snapshot)
 
     def installed(self, replica: ReplicaId, snapshot: Snapshot) -> None:
         """``replica`` takes its state from ``snapshot``: somebody took it, in this or an earlier life, everything up to
         there is chosen, and it does not go back."""
+        if isinstance(self._order, _GraphOrder):
+            self._order.installed(replica, snapshot)
+            return
         self._log("installs").installed(replica, snapshot.place)
         if snapshot.place not in self._snapshots:
             text = f"replica {replica} installs a snapshot of place {snapshot.place}, which nobody took"
@@ -100,7 +106,7 @@ class Verifier:
 
     def _log(self, what: str) -> _LogOrder:
         if not isinstance(self._order, _LogOrder):
-            raise ProtocolBug(f"a protocol that {what} a snapshot must decide a log (`decides`)")
+            raise ProtocolBug(f"a protocol that {what} a snapshot must decide a log or a graph (`decides`)")
         return self._order
 
     def _compare(self, replica: ReplicaId, snapshot: Snapshot) -> None:
@@ -122,6 +128,10 @@ class Verifier:
     def has_executed(self, replica: ReplicaId, command: Command) -> bool:
         """Whether ``replica`` has executed (or installed) ``command`` in this life: before that it has no answer."""
         return self._order.has_executed(replica, command)
+
+    def covers(self, snapshot: Snapshot, command: Command) -> bool:
+        """Whether ``command`` was executed before ``snapshot`` was taken."""
+        return self._log("installs").covers(snapshot.place, command)
 
     def executions(self, replica: ReplicaId) -> int:
         """How many commands ``replica`` has executed (or installed) in this life."""
@@ -324,8 +334,11 @@ class _LogOrder:
         return (command for command in self._chosen if command is not None)
 
     def has_executed(self, replica: ReplicaId, command: Command) -> bool:
+        return self.covers(self._cursor[replica] - 1, command)
+
+    def covers(self, place: int, command: Command) -> bool:
         places, sequence = self._first.get(command.client), command.sequence
-        return places is not None and 0 <= sequence < len(places) and 0 < places[sequence] <= self._cursor[replica]
+        return places is not None and 0 <= sequence < len(places) and 0 < places[sequence] <= place + 1
 
     def restarted(self, replica: ReplicaId) -> None:
         self._next[replica] = self._cursor[replica] = self._origin
@@ -353,11 +366,13 @@ class _GraphOrder:
     then the positions (1 + how many writes of its key execute before it; 0: not executed yet), then the commands.
     """
 
-    __slots__ = ("_chosen", "_keys", "_replicas", "_sessions")
+    __slots__ = ("_chosen", "_images", "_keys", "_replicas", "_sessions")
 
     def __init__(self, replicas: int) -> None:
         self._replicas = replicas
         self._chosen: list[list[Command | None]] = [[] for _ in range(replicas)]
+        self._images: dict[Snapshot, tuple[dict[int, bytes], dict[int | str, int]]] = {}
+        """What had been executed when a snapshot was taken: by client the flags, by key how many writes."""
         self._sessions: dict[int, list[Any]] = {}
         self._keys: dict[int | str, list[int]] = {}  # writes executed by each replica, and by any
 
@@ -465,6 +480,33 @@ class _GraphOrder:
         if session[replica][command.sequence] == _EXECUTED:
             raise PropertyViolated(EXACTLY_ONCE, f"{text} again")
         raise PropertyViolated(VALIDITY, f"{text} without having committed it")
+
+    def took(self, replica: ReplicaId, snapshot: Snapshot) -> None:
+        """A graph has no places that would say what a snapshot covers: that is noted when it is taken."""
+        flags = {
+            client: bytes(_EXECUTED if flag == _EXECUTED else 0 for flag in session[replica])
+            for client, session in self._sessions.items()
+        }
+        self._images.setdefault(snapshot, (flags, {key: counts[replica] for key, counts in self._keys.items()}))
+
+    def installed(self, replica: ReplicaId, snapshot: Snapshot) -> None:
+        """Nothing that ``replica`` has executed may be missing in it."""
+        image = self._images.get(snapshot)
+        if image is None:
+            text = f"replica {replica} installs a snapshot of {snapshot.place} instances, which nobody took"
+            raise PropertyViolated(VALIDITY, text)
+        flags_then, counts_then = image
+        for client, session in self._sessions.items():
+            flags, covered = session[replica], flags_then.get(client, b"")
+            for sequence, flag in enumerate(flags):
+                if sequence < len(covered) and covered[sequence] == _EXECUTED:
+                    flags[sequence] = _EXECUTED
+                elif flag == _EXECUTED:
+                    command = session[-1][sequence]
+                    text = f"replica {replica} goes back to a snapshot without {command}, which it has executed"
+                    raise PropertyViolated(EXECUTION_ORDER, text)
+        for key, counts in self._keys.items():
+            counts[replica] = counts_then.get(key, 0)
 
     def chosen(self) -> Iterator[Command]:
         return (command for column in self._chosen for command in column if command is not None)

@@ -39,7 +39,7 @@ RECOVERING = Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, crashed_at_most=
 """Time-outs all the time and messages that arrive when the world has moved on."""
 DAMAGING = msgspec.structs.replace(RECOVERING, damage=0.5)
 """Disks of one replica that cannot be read, as well."""
-REPAIRING = ("raft",)
+REPAIRING = tuple(name for name in protocol_names() if find_protocol(name).repairs_disks)
 """Protocols that do what is right then."""
 
 
