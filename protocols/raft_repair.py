@@ -41,6 +41,7 @@ class RaftRepair(RaftTransfer):
     leader's."""
 
     __slots__ = ("asking", "question", "repair", "replies")
+    repairs_disks = True
     constants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
