@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from consensus_bench.contract import Cluster, Command, Context, Entry, Message, Snapshot, TimerName, View, ns
+from consensus_bench.contract import Cluster, Command, Context, Entry, HandOver, Message, Snapshot, TimerName, View, ns
 from protocols.fifo import Fifo
 from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
@@ -55,15 +55,16 @@ from protocols.multi_paxos_messages import (
     ReadReply,
     Recall,
     Recalled,
+    TakeOver,
 )
-from protocols.multi_paxos_reads import MultiPaxosReads
+from protocols.multi_paxos_transfer import MultiPaxosTransfer
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 
-class MultiPaxos(MultiPaxosReads):
-    """One replica: clients' requests, phase 2, timers. What it inherits: reads without a place in the log
-    (multi_paxos_reads.py), snapshots (multi_paxos_snapshots.py), disks that cannot be read (multi_paxos_repair.py),
-    phase 1 (multi_paxos_election.py), what is chosen (multi_paxos_learner.py)."""
+class MultiPaxos(MultiPaxosTransfer):
+    """One replica: clients' requests, phase 2, timers. What it inherits, each with a file multi_paxos_*.py of its own:
+    transfer of the office, reads without a place in the log, snapshots, repair of what its disk has lost, election
+    (phase 1), and the learner (what is chosen)."""
 
     __slots__ = ("batch_ns", "retry_ns")
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "retry_ns")
@@ -72,6 +73,7 @@ class MultiPaxos(MultiPaxosReads):
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
         Install, Snapshot, Extend, Extended, ReadQuery, ReadReply,
+        HandOver, TakeOver,
     )  # fmt: skip
     durable = ("promised", "log")
 
@@ -141,7 +143,7 @@ class MultiPaxos(MultiPaxosReads):
         self.open.add(request)
         if self.role != LEADER:
             queue.append(command)
-        elif not queue.items and self.options.batch_size == 1 and self.next - self.committed < self.options.window:
+        elif not queue.items and self.options.batch_size == 1 and self.next - self.committed < self.window:
             self._propose(ctx, (command,))
         else:
             queue.append(command)
@@ -153,7 +155,7 @@ class MultiPaxos(MultiPaxosReads):
         """Propose what the window allows: full batches, and with ``partial`` the rest as well."""
         queue, full = self.queue, self.options.batch_size
         while queue.items:
-            size = min(len(queue), full, self.options.window - (self.next - self.committed))
+            size = min(len(queue), full, self.window - (self.next - self.committed))
             if size <= 0 or (size < full and not partial):
                 return
             self._propose(ctx, queue.take(size))
@@ -240,6 +242,9 @@ class MultiPaxos(MultiPaxosReads):
             self._propose_queued(ctx, True)
             if self.queue.items:
                 ctx.set_timer("batch", self.batch_ns)
+        elif name == "transfer":
+            self._end_transfer()
+            self._propose_queued(ctx, True)
         elif name == "retry":
             self._retry(ctx)
 

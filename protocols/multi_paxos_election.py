@@ -21,8 +21,20 @@ class MultiPaxosElection(MultiPaxosLearner):
     """Ballots, promises, and what a leader takes over from those before."""
 
     __slots__ = (
-        "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "next", "phase1_quorum", "phase2_quorum",
-        "promises", "proposed", "queue", "recovered", "resend_below", "votes",
+        "election_high_ns",
+        "election_low_ns",
+        "everyone",
+        "heartbeat_ns",
+        "next",
+        "phase1_quorum",
+        "phase2_quorum",
+        "promises",
+        "proposed",
+        "queue",
+        "recovered",
+        "resend_below",
+        "votes",
+        "waives",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
         "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
@@ -39,6 +51,8 @@ class MultiPaxosElection(MultiPaxosLearner):
         """Requests that wait for a leader, or for the leader's window."""
         self.promises: dict[int, Promise] = {}
         self.next = FIRST_SLOT
+        self.waives: Ballot = (0, 0)
+        """Of a candidate: up to which ballot leases need not be minded."""
         self.recovered = FIRST_SLOT
         """A leader has taken over all that was chosen before its time when everything below is executed."""
         self.proposed: dict[int, Accept] = {}
@@ -64,7 +78,7 @@ class MultiPaxosElection(MultiPaxosLearner):
         self.leader = None
         self._take_ballot(ctx)
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
-        ctx.broadcast(self.everyone, Prepare(self.promised, self.committed))
+        ctx.broadcast(self.everyone, Prepare(self.promised, self.committed, self.waives))
 
     def _take_ballot(self, ctx: Context) -> None:
         """Promising one's own ballot keeps it from being taken again: also after a crash, for it is durable before
@@ -163,7 +177,7 @@ class MultiPaxosElection(MultiPaxosLearner):
 
     def _prepare_again(self, ctx: Context) -> None:
         silent = tuple(r for r in self.everyone if r not in self.promises)
-        ctx.broadcast(silent, Prepare(self.promised, self.committed))
+        ctx.broadcast(silent, Prepare(self.promised, self.committed, self.waives))
 
     def _taught(self, ctx: Context) -> None:
         """A candidate that was taught asks for the promises that it still lacks."""

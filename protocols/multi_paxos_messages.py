@@ -72,10 +72,12 @@ class Forward(Message, frozen=True, gc=False):
 
 
 class Prepare(Message, frozen=True, gc=False):
-    """Phase 1a, for all slots from ``first`` on at once: the sender knows everything below."""
+    """Phase 1a, for all slots from ``first`` on at once: the sender knows everything below. Leases of ballots up to
+    ``waives`` have been given up."""
 
     ballot: Ballot
     first: int
+    waives: Ballot = (0, 0)
 
 
 class Promise(Message, frozen=True, gc=False):
@@ -167,6 +169,13 @@ class ReadReply(Message, frozen=True, gc=False):
 
     round: int
     end: int
+
+
+class TakeOver(Message, frozen=True, gc=False):
+    """The leader of ``ballot`` asks the receiver to lead in its place, as soon as it knows all below ``committed``."""
+
+    ballot: Ballot
+    committed: int
 
 
 class Recall(Message, frozen=True, gc=False):

@@ -17,10 +17,11 @@ until it has executed that far itself, and reads. Every phase-1 quorum has heard
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import Cluster, Command, Context, ns
+from consensus_bench.contract import Ballot, Cluster, Command, Context, ns
 from protocols.multi_paxos_learner import LEADER, NEVER
 from protocols.multi_paxos_messages import Extend, Extended, Forward, MultiPaxosOptions, Prepare, ReadQuery, ReadReply
 from protocols.multi_paxos_snapshots import MultiPaxosSnapshots
@@ -32,7 +33,8 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     """What a replica needs for them. ``MultiPaxos`` calls ``_read_apart`` with each read."""
 
     __slots__ = (
-        "confirmed", "granted_until_ns", "holder", "lease_end_ns", "lease_ns", "lease_quorum", "promise_ns",
+        "confirmed", "granted_ballot", "granted_until_ns", "holder", "lease_end_ns", "lease_ns", "lease_quorum",
+        "may_lease", "promise_ns",
         "queries", "reads_apart", "reads_at", "reads_by_quorum", "round", "round_sent_ns", "unanswered", "unserved",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("lease_ns", "lease_quorum", "promise_ns", "reads_apart", "reads_by_quorum")
@@ -47,6 +49,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
         self.holder = NOBODY
         """To whom a lease was granted last, and (in the next) how long it may run, by the own clock."""
         self.granted_until_ns = 0
+        self.granted_ballot: Ballot = (0, 0)
         self.unanswered: dict[int, Command] = {}
         """By client, the last read that was passed on, or waits for a leader."""
         self.reads_at: list[tuple[int, Command]] = []
@@ -60,6 +63,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def _forget_lease(self) -> None:
         """What only a leader has."""
         self.lease_end_ns = 0
+        self.may_lease = self.promise_ns > 0
         self.confirmed = [0] * self.cluster.size
         """The last question for a lease that each has answered with yes."""
         self.round_sent_ns: dict[int, int] = {}
@@ -88,12 +92,18 @@ class MultiPaxosReads(MultiPaxosSnapshots):
 
     def _serve_read(self, ctx: Context, command: Command) -> None:
         """Now, or when there is a lease, or when everything that was taken over has been executed."""
-        if ctx.clock_ns >= self.lease_end_ns:
+        if not self.may_lease:
+            self._serve_without_lease(ctx, command)
+        elif ctx.clock_ns >= self.lease_end_ns:
             self.unserved.append(command)
         elif not self._has_recovered():
             self._wait_for(self.recovered, command)
         else:
             self._read(ctx, command)
+
+    @abstractmethod
+    def _serve_without_lease(self, ctx: Context, command: Command) -> None:
+        """Of the leader: there will be no lease at this ballot."""
 
     def _read(self, ctx: Context, command: Command) -> None:
         ctx.read(command)
@@ -135,7 +145,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
 
     def _extend_lease(self, ctx: Context) -> None:
         """Ask all for a lease, and grant it oneself."""
-        if not self.promise_ns:
+        if not self.may_lease:
             return
         self.round += 1
         self.round_sent_ns[self.round] = ctx.clock_ns
@@ -145,6 +155,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
 
     def _grant(self, ctx: Context, holder: int) -> None:
         self.holder = holder
+        self.granted_ballot = self.promised
         self.granted_until_ns = max(self.granted_until_ns, ctx.clock_ns + self.promise_ns)
 
     def on_extend(self, ctx: Context, source: int, message: Extend) -> None:
@@ -155,7 +166,8 @@ class MultiPaxosReads(MultiPaxosSnapshots):
 
     def on_extended(self, ctx: Context, source: int, message: Extended) -> None:
         """Who grants a lease has granted all earlier ones."""
-        if self.role == LEADER and message.ballot == self.promised and message.round > self.confirmed[source]:
+        current = self.may_lease and self.role == LEADER and message.ballot == self.promised
+        if current and message.round > self.confirmed[source]:
             self.confirmed[source] = message.round
             self._count_grants(ctx)
 
@@ -174,17 +186,25 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def _lease_end(self, ctx: Context, sent_ns: int) -> int:
         return sent_ns + self.lease_ns
 
-    def _has_granted(self, ctx: Context, candidate: int) -> bool:
-        """Whether somebody else relies on us to promise ``candidate`` nothing."""
-        return candidate != self.holder and ctx.clock_ns < self.granted_until_ns
+    def _has_granted(self, ctx: Context, candidate: int, waives: Ballot) -> bool:
+        """Whether somebody else relies on us to promise ``candidate`` nothing. Up to ``waives`` leases are given up."""
+        return candidate != self.holder and ctx.clock_ns < self.granted_until_ns and self.granted_ballot > waives
+
+    def _give_up_lease(self, ctx: Context) -> None:
+        """For the rest of this ballot."""
+        self.may_lease = False
+        self.lease_end_ns = 0
+        reads, self.unserved = self.unserved, []
+        for command in reads:
+            self._serve_read(ctx, command)
 
     def on_prepare(self, ctx: Context, source: int, message: Prepare) -> None:
-        if not self._has_granted(ctx, source):
+        if not self._has_granted(ctx, source, message.waives):
             super().on_prepare(ctx, source, message)
 
     def _campaign(self, ctx: Context) -> None:
         """In vain while a lease of another runs."""
-        if self._has_granted(ctx, self.me):
+        if self._has_granted(ctx, self.me, self.waives):
             left_ns = self.granted_until_ns - ctx.clock_ns
             ctx.set_timer("election", left_ns, left_ns + self.election_high_ns - self.election_low_ns)
         else:
@@ -194,6 +214,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
         super()._restore(ctx, disk)
         if self.promise_ns:
             self.granted_until_ns = ctx.clock_ns + self.promise_ns
+            self.granted_ballot = (NEVER, 0)
 
     def _step_down(self, ctx: Context) -> None:
         if self.role == LEADER:

@@ -31,7 +31,10 @@ FACTS = {
 }
 """What must have happened, in the protocols' own words."""
 ELSEWHERE: dict[str, set[str]] = {
-    "multi-paxos": {"Recall", "Recalled", "Snapshot", "Install", "Extend", "Extended", "ReadQuery", "ReadReply"},
+    "multi-paxos": {
+        *("Recall", "Recalled", "Snapshot", "Install"),
+        *("Extend", "Extended", "ReadQuery", "ReadReply", "HandOver", "TakeOver"),
+    },
 }
 """Messages that only orders, options and damaged disks bring, which these runs are without: the protocol's own tests
 have them."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context, Snapshot
+from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context, HandOver, Snapshot
 from protocols.multi_paxos import MultiPaxos
 from protocols.multi_paxos_learner import CANDIDATE
 from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise, Recalled, SessionsImage
@@ -463,7 +463,7 @@ class PromisesDuringLeases(Mutant):
     killed_by = LEASES
     settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
 
-    def _has_granted(self, ctx: Context, candidate: int) -> bool:
+    def _has_granted(self, ctx: Context, candidate: int, waives: Ballot) -> bool:
         return False
 
 
@@ -513,6 +513,32 @@ class ReadsAtOnce(Mutant):
         return 0
 
 
+class KeepsItsLease(Mutant):
+    """A leader that asks another one to take over has no lease any more."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_transfer.py::" + (
+        "test_the_old_leader_does_not_read_when_its_successor_may_lead"
+    )
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _give_up_lease(self, ctx: Context) -> None:
+        """It goes on reading."""
+
+
+class ServesWhileItHandsOver(Mutant):
+    """A leader proposes nothing new while a transfer is under way."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_transfer.py::" + (
+        "test_a_leader_that_serves_on_while_it_hands_over_never_offers_its_office"
+    )
+
+    def on_hand_over(self, ctx: Context, source: int, message: HandOver) -> None:
+        super().on_hand_over(ctx, source, message)
+        self.window = self.options.window
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
@@ -522,5 +548,5 @@ MUTANTS = (
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
     LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
-    ReadsAtOnce,
+    ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver,
 )  # fmt: skip
