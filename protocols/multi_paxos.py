@@ -36,6 +36,7 @@ from typing import Any, ClassVar
 
 from consensus_bench.contract import Cluster, Command, Context, Entry, HandOver, Message, Snapshot, TimerName, View, ns
 from protocols.fifo import Fifo
+from protocols.multi_paxos_epochs import MultiPaxosEpochs
 from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
     Accept,
@@ -49,6 +50,7 @@ from protocols.multi_paxos_messages import (
     Install,
     MultiPaxosOptions,
     Nack,
+    Outdated,
     Prepare,
     Promise,
     ReadQuery,
@@ -57,14 +59,13 @@ from protocols.multi_paxos_messages import (
     Recalled,
     TakeOver,
 )
-from protocols.multi_paxos_transfer import MultiPaxosTransfer
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 
-class MultiPaxos(MultiPaxosTransfer):
+class MultiPaxos(MultiPaxosEpochs):
     """One replica: clients' requests, phase 2, timers. What it inherits, each with a file multi_paxos_*.py of its own:
-    transfer of the office, reads without a place in the log, snapshots, repair of what its disk has lost, election
-    (phase 1), and the learner (what is chosen)."""
+    epochs, transfer of the office, reads without a place in the log, snapshots, repair of what its disk has lost,
+    election (phase 1), and the learner (what is chosen)."""
 
     __slots__ = ("batch_ns", "retry_ns")
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "retry_ns")
@@ -73,7 +74,7 @@ class MultiPaxos(MultiPaxosTransfer):
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
         Install, Snapshot, Extend, Extended, ReadQuery, ReadReply,
-        HandOver, TakeOver,
+        HandOver, TakeOver, Outdated,
     )  # fmt: skip
     durable = ("promised", "log")
 
@@ -129,12 +130,6 @@ class MultiPaxos(MultiPaxosTransfer):
             if len(self.forwarded) < self.options.queue_limit:
                 self.forwarded[command.client, command.sequence] = command
 
-    def on_forward(self, ctx: Context, source: int, message: Forward) -> None:
-        """A request by way of another replica. It is passed on only to a leader of a higher ballot than the sender
-        knew, so that it cannot go in circles."""
-        if self.leader in (None, self.me) or message.ballot < self.promised:
-            self.on_request(ctx, message.command)
-
     def _submit(self, ctx: Context, command: Command) -> None:
         request = (command.client, command.sequence)
         queue = self.queue
@@ -163,8 +158,8 @@ class MultiPaxos(MultiPaxosTransfer):
     def _serve_queue(self, ctx: Context) -> None:
         """There is a leader, here or elsewhere, for the requests that were kept, and for those that an earlier leader
         may have taken with it: whatever the new one has already, it ignores."""
-        waiting = {**self.forwarded, **{(c.client, c.sequence): c for c in self.queue.waiting()}}
-        self.forwarded.clear()
+        kept = [*self._requests_to_ask_again(), *self.queue.waiting()]
+        waiting = {(command.client, command.sequence): command for command in kept}
         self.queue = Fifo()
         for command in [*waiting.values(), *self._reads_to_ask_again()]:
             self.on_request(ctx, command)

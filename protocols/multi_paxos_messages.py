@@ -37,6 +37,9 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
     clock_drift_bound: float = 0.01
     """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
     back, reads may be stale."""
+    epochs: bool = False
+    """Refuse requests that were made to an earlier leadership, and forget them when the leader changes: clients must
+    ask again. Otherwise the next leader serves them."""
     snapshot_every: int = 0
     """Slots executed between two snapshots of the state machine; 0: none, the log grows for ever. As many slots are
     kept behind a snapshot, for replicas that lack no more than that."""
@@ -176,6 +179,15 @@ class TakeOver(Message, frozen=True, gc=False):
 
     ballot: Ballot
     committed: int
+
+
+class Outdated(Message, frozen=True, gc=False):
+    """The request with this client's number and sequence number was meant for the leader of ``ballot``, and came too
+    late."""
+
+    client: int
+    sequence: int
+    ballot: Ballot
 
 
 class Recall(Message, frozen=True, gc=False):

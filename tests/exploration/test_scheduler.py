@@ -33,7 +33,7 @@ FACTS = {
 ELSEWHERE: dict[str, set[str]] = {
     "multi-paxos": {
         *("Recall", "Recalled", "Snapshot", "Install"),
-        *("Extend", "Extended", "ReadQuery", "ReadReply", "HandOver", "TakeOver"),
+        *("Extend", "Extended", "ReadQuery", "ReadReply", "HandOver", "TakeOver", "Outdated", "Alive"),
     },
 }
 """Messages that only orders, options and damaged disks bring, which these runs are without: the protocol's own tests

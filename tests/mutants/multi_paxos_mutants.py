@@ -13,9 +13,19 @@ import msgspec
 
 from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context, HandOver, Snapshot
 from protocols.multi_paxos import MultiPaxos
-from protocols.multi_paxos_learner import CANDIDATE
-from protocols.multi_paxos_messages import Accept, Accepted, Chosen, MultiPaxosOptions, Promise, Recalled, SessionsImage
+from protocols.multi_paxos_learner import CANDIDATE, LEADER
+from protocols.multi_paxos_messages import (
+    Accept,
+    Accepted,
+    Chosen,
+    Forward,
+    MultiPaxosOptions,
+    Promise,
+    Recalled,
+    SessionsImage,
+)
 from protocols.multi_paxos_snapshots import sessions_image
+from protocols.multi_paxos_transfer import MultiPaxosTransfer
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
@@ -24,6 +34,7 @@ SNAPSHOTS: Final = (
 )
 LEASES: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_lease_that_does_not_exclude_others_makes_stale_reads"
 CARELESS: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_careless_reader_is_found_out_by_random_schedules"
+EPOCHS: Final = "tests/protocols/test_multi_paxos_epochs.py::test_what_an_earlier_leadership_was_asked_takes_no_effect_under_a_later_one"
 REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -539,6 +550,46 @@ class ServesWhileItHandsOver(Mutant):
         self.window = self.options.window
 
 
+class ServesOldEpochs(Mutant):
+    """A request that was made to an earlier leadership is refused."""
+
+    __slots__ = ()
+    killed_by = EPOCHS
+
+    def _is_current(self, message: Forward) -> bool:
+        return True
+
+
+class ComparesLeaders(Mutant):
+    """It is not enough that the same replica leads again."""
+
+    __slots__ = ()
+    killed_by = EPOCHS
+
+    def _is_current(self, message: Forward) -> bool:
+        return self.role == LEADER and message.ballot[1] == self.me
+
+
+class AsksTheNextLeader(Mutant):
+    """What was passed on to an earlier leadership is not passed on to the next."""
+
+    __slots__ = ()
+    killed_by = EPOCHS
+
+    def _requests_to_ask_again(self) -> list[Command]:
+        return list(self.forwarded.values())
+
+
+class TakesItsQueueAlong(Mutant):
+    """A leader that steps down forgets what it was asked for."""
+
+    __slots__ = ()
+    killed_by = EPOCHS
+
+    def _step_down(self, ctx: Context) -> None:
+        MultiPaxosTransfer._step_down(self, ctx)
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
@@ -548,5 +599,6 @@ MUTANTS = (
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
     LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
-    ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver,
+    ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
+    TakesItsQueueAlong,
 )  # fmt: skip
