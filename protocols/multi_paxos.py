@@ -41,6 +41,7 @@ from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
+    Alive,
     Chosen,
     Extend,
     Extended,
@@ -74,7 +75,7 @@ class MultiPaxos(MultiPaxosEpochs):
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
         Install, Snapshot, Extend, Extended, ReadQuery, ReadReply,
-        HandOver, TakeOver, Outdated,
+        HandOver, TakeOver, Outdated, Alive,
     )  # fmt: skip
     durable = ("promised", "log")
 
@@ -237,6 +238,8 @@ class MultiPaxos(MultiPaxosEpochs):
             self._propose_queued(ctx, True)
             if self.queue.items:
                 ctx.set_timer("batch", self.batch_ns)
+        elif name == "quorum":
+            self._check_quorum(ctx)
         elif name == "transfer":
             self._end_transfer()
             self._propose_queued(ctx, True)

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 from consensus_bench.contract import NOOP, Ballot, Cluster, Command, Context, ns
 from protocols.fifo import Fifo
 from protocols.multi_paxos_learner import CANDIDATE, FOLLOWER, LEADER, MultiPaxosLearner
-from protocols.multi_paxos_messages import Accept, Heartbeat, MultiPaxosOptions, Nack, Prepare, Promise, Recalled
+from protocols.multi_paxos_messages import Accept, Alive, Heartbeat, MultiPaxosOptions, Nack, Prepare, Promise, Recalled
 from protocols.quorums import majority
 from protocols.slots import CHOSEN, FIRST_SLOT
 
@@ -21,9 +21,11 @@ class MultiPaxosElection(MultiPaxosLearner):
     """Ballots, promises, and what a leader takes over from those before."""
 
     __slots__ = (
+        "check_quorum",
         "election_high_ns",
         "election_low_ns",
         "everyone",
+        "heard",
         "heartbeat_ns",
         "next",
         "phase1_quorum",
@@ -37,6 +39,7 @@ class MultiPaxosElection(MultiPaxosLearner):
         "waives",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (
+        "check_quorum",
         "election_high_ns", "election_low_ns", "everyone", "heartbeat_ns", "phase1_quorum", "phase2_quorum",
     )  # fmt: skip
 
@@ -47,6 +50,9 @@ class MultiPaxosElection(MultiPaxosLearner):
         self.phase2_quorum = options.phase2_quorum or majority(cluster.size)
         self.election_low_ns, self.election_high_ns = map(ns, options.election_timeout_ms)
         self.heartbeat_ns = ns(options.heartbeat_ms)
+        self.check_quorum = options.check_quorum
+        self.heard = 0
+        """Of a leader that checks: who has answered its heartbeats since it last did so, as a bit mask."""
         self.queue = Fifo()
         """Requests that wait for a leader, or for the leader's window."""
         self.promises: dict[int, Promise] = {}
@@ -133,6 +139,8 @@ class MultiPaxosElection(MultiPaxosLearner):
         ctx.note("elected")
         ctx.cancel_timer("election")
         ctx.set_timer("heartbeat", self.heartbeat_ns)
+        if self.check_quorum:
+            self._begin_check(ctx)
         ctx.broadcast_unsynced(self.others, Heartbeat(self.promised, self.committed))
         for start in range(0, len(uncertain), CHUNK):
             self._propose(ctx, tuple(uncertain[start : start + CHUNK]))
@@ -212,6 +220,8 @@ class MultiPaxosElection(MultiPaxosLearner):
             self.votes.clear()
             ctx.cancel_timer("heartbeat")
             ctx.cancel_timer("batch")
+            if self.check_quorum:
+                ctx.cancel_timer("quorum")
         self.promises.clear()
         self.role = FOLLOWER
 
@@ -233,3 +243,25 @@ class MultiPaxosElection(MultiPaxosLearner):
             self._follow(ctx, message.ballot, source)
         ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
         self._learn_of_commits(ctx, source, message.ballot, message.committed)
+        if self.check_quorum:
+            ctx.send_unsynced(source, Alive(message.ballot))
+
+    # --- does the leader reach anybody? -------------------------------------------------------------------------------
+
+    def _begin_check(self, ctx: Context) -> None:
+        self.heard = 1 << self.me
+        ctx.set_timer("quorum", self.election_low_ns)
+
+    def on_alive(self, ctx: Context, source: int, message: Alive) -> None:
+        """A heartbeat was heard, and its answer too."""
+        if self.role == LEADER and message.ballot == self.promised:
+            self.heard |= 1 << source
+
+    def _check_quorum(self, ctx: Context) -> None:
+        """A leader that cannot get anything chosen steps down, instead of keeping requests for ever that a leader on
+        the other side of a cut would serve (as CheckQuorum does in Raft: thesis section 6.2)."""
+        if self.heard.bit_count() < self.phase2_quorum:
+            ctx.note("quorum_lost")
+            self._follow(ctx, self.promised, None)
+        else:
+            self._begin_check(ctx)

@@ -37,6 +37,9 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
     clock_drift_bound: float = 0.01
     """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
     back, reads may be stale."""
+    check_quorum: bool = False
+    """A leader that has not heard from a phase-2 quorum for the shortest election time-out steps down; followers answer
+    its heartbeats."""
     epochs: bool = False
     """Refuse requests that were made to an earlier leadership, and forget them when the leader changes: clients must
     ask again. Otherwise the next leader serves them."""
@@ -187,6 +190,12 @@ class Outdated(Message, frozen=True, gc=False):
 
     client: int
     sequence: int
+    ballot: Ballot
+
+
+class Alive(Message, frozen=True, gc=False):
+    """Answers a Heartbeat, with ``check_quorum``."""
+
     ballot: Ballot
 
 

@@ -34,7 +34,10 @@ SNAPSHOTS: Final = (
 )
 LEASES: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_lease_that_does_not_exclude_others_makes_stale_reads"
 CARELESS: Final = "tests/protocols/test_multi_paxos_reads.py::test_a_careless_reader_is_found_out_by_random_schedules"
-EPOCHS: Final = "tests/protocols/test_multi_paxos_epochs.py::test_what_an_earlier_leadership_was_asked_takes_no_effect_under_a_later_one"
+EPOCHS: Final = "tests/protocols/test_multi_paxos_epochs.py::" + (
+    "test_what_an_earlier_leadership_was_asked_takes_no_effect_under_a_later_one"
+)
+CHECKS: Final = "tests/protocols/test_multi_paxos_check_quorum.py::test_a_leader_that_is_cut_off_steps_down"
 REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -590,6 +593,30 @@ class TakesItsQueueAlong(Mutant):
         MultiPaxosTransfer._step_down(self, ctx)
 
 
+class NeverLosesItsQuorum(Mutant):
+    """A leader that checks steps down when it hears nobody."""
+
+    __slots__ = ()
+    killed_by = CHECKS
+    settings: ClassVar[dict[str, Any]] = {"check_quorum": True}
+
+    def _check_quorum(self, ctx: Context) -> None:
+        self._begin_check(ctx)
+
+
+class HearsForEver(Mutant):
+    """Who answered before the last check does not count at the next."""
+
+    __slots__ = ()
+    killed_by = CHECKS
+    settings: ClassVar[dict[str, Any]] = {"check_quorum": True}
+
+    def _begin_check(self, ctx: Context) -> None:
+        heard = self.heard
+        super()._begin_check(ctx)
+        self.heard |= heard
+
+
 MUTANTS = (
     IgnoresPromises, AdoptsAnyReportedValue, BeginsAboveWhatItKnows, ClosesGaps, SkipsPhase1, ServesDuringRecovery,
     CountsOldVotes, CountsOldPromises, ReusesBallots, ComparesRounds, ForgetsPromises, ForgetsAcceptances,
@@ -600,5 +627,5 @@ MUTANTS = (
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
     LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
     ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
-    TakesItsQueueAlong,
+    TakesItsQueueAlong, NeverLosesItsQuorum, HearsForEver,
 )  # fmt: skip
