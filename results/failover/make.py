@@ -45,8 +45,9 @@ COLUMNS = (
 
 def main() -> None:
     """Write everything in this folder but this file."""
-    shutil.rmtree(HERE / "crash-leader", ignore_errors=True)
-    outcome = run_failover(prepare_failover({"out": str(HERE / "crash-leader")}))
+    shutil.rmtree(HERE / "leader", ignore_errors=True)
+    faults = ["crash-leader", "hand-over:leader"]
+    outcome = run_failover(prepare_failover({"faults": faults, "out": str(HERE / "leader")}))
     write_failover_report(outcome.folder)
     assert outcome.ok, outcome.violations
     for large in ("checks.json", "timeline.csv", "outages.csv"):  # what the report shows of them is enough here
