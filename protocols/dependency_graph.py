@@ -27,7 +27,7 @@ left it is complete. So every edge is followed once, however long a hot key's qu
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from consensus_bench.contract import Command, Key, State
@@ -35,6 +35,8 @@ from consensus_bench.contract import Command, Key, State
 InstanceId: TypeAlias = tuple[int, int]
 """(replica, number): ``number`` counts from 0 in the row of the replica that leads the command."""
 Dependencies: TypeAlias = tuple[int, ...]
+IndexImage: TypeAlias = tuple[tuple[Key, Dependencies, Dependencies, tuple[int, int]], ...]
+"""By key: the latest writes, the latest accesses, the highest sequence numbers of a write and of an access."""
 
 
 def union(a: Dependencies, b: Dependencies) -> Dependencies:
@@ -98,6 +100,20 @@ class ConflictIndex(State):
         if seq > access or seq > write:
             self.sequences[command.key] = (write if command.kind == "get" else max(write, seq), max(access, seq))
 
+    def image(self) -> IndexImage:
+        """A value that depends on the contents alone."""
+        keys = sorted(self.latest, key=lambda key: (type(key).__name__, key))
+        return tuple((key, *self.latest[key], self.sequences.get(key, (-1, -1))) for key in keys)
+
+    def merge(self, image: IndexImage) -> None:
+        """Remember what ``image`` does as well."""
+        for key, writes, accesses, sequences in image:
+            known_writes, known_accesses = self.latest.get(key, (self.none, self.none))
+            self.latest[key] = (union(known_writes, writes), union(known_accesses, accesses))
+            if sequences[1] >= 0:
+                write, access = self.sequences.get(key, (-1, -1))
+                self.sequences[key] = (max(write, sequences[0]), max(access, sequences[1]))
+
 
 def _raised(vector: Dependencies, row: int, number: int) -> Dependencies:
     if vector[row] >= number:
@@ -140,6 +156,13 @@ class DependencyGraph(State):
         """To be looked at again when the row is known up to this instance."""
         self.chains_broken = False
         """A no-op took the place of a write through which other edges may have been reached."""
+
+    def begin_at(self, upto: Dependencies, ahead: Iterable[InstanceId]) -> None:
+        """A new graph begins where these have been executed."""
+        self.known_upto, self.executed_upto = list(upto), list(upto)
+        for row, number in ahead:
+            self.known_ahead[row].add(number)
+            self.executed_ahead[row].add(number)
 
     def executed(self, instance: InstanceId) -> bool:
         """Whether this instance has been executed here (a no-op: passed over)."""

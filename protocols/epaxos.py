@@ -41,7 +41,19 @@ from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import Ballot, Cluster, Command, Context, Entry, Message, TimerName, View, interferes, ns
+from consensus_bench.contract import (
+    Ballot,
+    Cluster,
+    Command,
+    Context,
+    Entry,
+    Message,
+    Snapshot,
+    TimerName,
+    View,
+    interferes,
+    ns,
+)
 from protocols.dependency_graph import ConflictIndex, Dependencies, InstanceId, union, without
 from protocols.epaxos_messages import (
     ACCEPTED,
@@ -54,14 +66,19 @@ from protocols.epaxos_messages import (
     EPaxosOptions,
     Executed,
     Fetch,
+    Forgotten,
+    Install,
     Instance,
     Leading,
     PreAccept,
     PreAcceptOk,
     PreAcceptReply,
+    Recall,
+    Recalled,
     Recover,
     RecoverOk,
     Recovery,
+    Refetch,
     Refused,
     TryPreAccept,
     TryPreAcceptReply,
@@ -70,8 +87,7 @@ from protocols.epaxos_messages import (
     Waiting,
     begun,
 )
-from protocols.epaxos_recovery import EPaxosRecovery
-from protocols.sessions import Sessions
+from protocols.epaxos_repair import EPaxosRepair
 
 FETCH_LIMIT: Final = 256
 """Decisions in one ``Committed``."""
@@ -85,28 +101,27 @@ Queued = tuple[int, InstanceId, int, PreAccept]
 """(open after, instance, from whom, what): ordered by the first two."""
 
 
-class EPaxos(EPaxosRecovery):
+class EPaxos(EPaxosRepair):
     """One EPaxos replica: command leader for its clients, acceptor for the others, recoverer when needed."""
 
     __slots__ = (
-        "checkpoints", "fetching", "heard", "last_open_ns", "next", "queue", "quorum", "reported", "requests",
-        "retry_ticks", "sessions", "silence", "targets", "toq_delay_ns",
+        "checkpoints", "fetching", "heard", "last_open_ns", "queue", "quorum", "reported", "requests", "retry_ticks",
+        "silence", "targets", "toq_delay_ns",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("retry_ticks",)
     name = "epaxos"
     options_type = EPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         PreAccept, PreAcceptOk, PreAcceptReply, Accept, AcceptOk, Commit, Recover, RecoverOk, Refused, Validate,
-        ValidateOk, Waiting, TryPreAccept, TryPreAcceptReply, Executed, Fetch, Committed,
+        ValidateOk, Waiting, TryPreAccept, TryPreAcceptReply, Executed, Fetch, Committed, Forgotten, Recall, Recalled,
+        Refetch, Snapshot, Install,
     )  # fmt: skip
     durable = ("live", "log", "next")
     decides = "graph"
+    repairs_disks = True
 
     def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
         super().__init__(me, cluster, options)
-        self.next = 0
-        """The number of our next instance."""
-        self.sessions = Sessions()
         self.requests: dict[int, set[int]] = {}
         """By client, the sequence numbers asked of this replica and not executed: these get an answer."""
         self.retry_ticks = ceil(options.retry_ms / options.heartbeat_ms) + 1
@@ -145,22 +160,21 @@ class EPaxos(EPaxosRecovery):
         """Bring everything back, execute again what is committed, and recover our own unfinished instances: their
         votes at ballot 0 may have been counted, so they are not led on."""
         commits: list[Commit] = []
-        for instance_id, value in sorted(disk.items(), key=lambda item: item[0]):
+        for instance_id, value in sorted(self._readable(ctx, disk).items()):
             if isinstance(value, Commit):
                 commits.append(value)
             else:
                 instance = self.live[instance_id] = value if isinstance(value, PreAccept) else Instance(*value)
                 if instance.command is not None:
                     self._know(ctx, instance_id, instance.command, instance.seq)
-            if instance_id[0] == self.me:
-                self.next = instance_id[1] + 1
         for commit in commits:
             self._learn(ctx, commit, restarting=True)
         for instance_id, instance in list(self.live.items()):
             if instance_id[0] == self.me:
                 if instance.command is not None and not self.sessions.executed(instance.command):
                     self.requests.setdefault(instance.command.client, set()).add(instance.command.sequence)
-                self.start_recovery(ctx, instance_id)
+                if not self.forgetful:
+                    self.start_recovery(ctx, instance_id)
         self.on_start(ctx)
 
     # --- phase 1 ------------------------------------------------------------------------------------------------------
@@ -181,8 +195,11 @@ class EPaxos(EPaxosRecovery):
 
     def _lead(self, ctx: Context, command: Command) -> None:
         """A new instance: its dependencies, durable, then PreAccept."""
+        if self.forgetful:
+            self.parked.append(command)
+            return
         instance_id = (self.me, self.next)
-        zero = (0, self.me)
+        zero = self._first_ballot(instance_id) if self.guarded else (0, self.me)
         self.next += 1
         if self.options.toq:
             self._lead_queued(ctx, instance_id, zero, command)
@@ -216,10 +233,19 @@ class EPaxos(EPaxosRecovery):
         row, number = instance_id
         if message.open_after_ns:
             self._enqueue(ctx, message.open_after_ns, instance_id, source, message)
-        elif instance_id in self.live or number in self.log[row] or number <= self.collected[row]:
+        elif (
+            instance_id in self.live
+            or number in self.log[row]
+            or number <= self.collected[row]
+            or (self.guarded and self._is_unwelcome(message))
+        ):
             self._pre_accept_again(ctx, source, message)
         else:
             self._pre_accept(ctx, source, message)
+
+    def _is_unwelcome(self, message: PreAccept) -> bool:
+        """Whether we may not vote, or it is from an earlier life of its leader, which has forgotten it."""
+        return self.forgetful or message.ballot < self._first_ballot(message.instance)
 
     def _pre_accept_again(self, ctx: Context, source: int, message: PreAccept) -> None:
         """The instance is known here: a repetition, a late message, or (SOSP'13) phase 1 at a higher ballot."""
@@ -268,7 +294,7 @@ class EPaxos(EPaxosRecovery):
         instance.noop = False
         if instance.initial_deps is None:
             instance.initial_deps = message.deps
-        if message.ballot[0] == 0:
+        if message.ballot == self._first_ballot(message.instance):
             instance.quorum = message.quorum
         if instance.command is None:
             instance.command = command
@@ -442,7 +468,10 @@ class EPaxos(EPaxosRecovery):
             ctx.persist(instance_id, commit)
         ctx.commit(instance_id, command)
         known = None if instance is None else instance.command
-        if command.kind == "noop":
+        if self.image is not None and self.graph.executed(instance_id):  # as part of a snapshot
+            if command.kind != "noop":
+                self.index.add(command, row, number)
+        elif command.kind == "noop":
             self._learn_noop(ctx, row, number, known)
         else:
             if known is None:
@@ -489,7 +518,9 @@ class EPaxos(EPaxosRecovery):
 
     def on_timer(self, ctx: Context, name: TimerName) -> None:
         """ "tick": tell the others that we live, ask again. "sweep": recover. "open": timestamp-ordered queueing."""
-        if name == "tick":
+        if self.forgetful and name != "open":
+            self._on_timer_forgetful(ctx, name)
+        elif name == "tick":
             self._gossip(ctx)
             self._forget()
             self._retry(ctx)
@@ -501,6 +532,15 @@ class EPaxos(EPaxosRecovery):
             self._set_sweep(ctx)
         elif name == "open":
             self._open_due(ctx, at_least_one=True)
+
+    def _on_timer_forgetful(self, ctx: Context, name: TimerName) -> None:
+        """To the others it is as if we were down: nothing is said but what the repair needs."""
+        if name == "tick":
+            self._repair(ctx)
+            self._set_tick(ctx)
+        else:
+            self._watch_silence()
+            self._set_sweep(ctx)
 
     def _set_tick(self, ctx: Context) -> None:
         ctx.set_timer("tick", ns(self.options.heartbeat_ms))
@@ -576,6 +616,14 @@ class EPaxos(EPaxosRecovery):
         if found:
             ctx.send(source, Committed(found))
 
+    def on_refetch(self, ctx: Context, source: int, message: Refetch) -> None:
+        """The same for one who may have forgotten what it had executed."""
+        row, start = message.start
+        if start <= self.collected[row]:
+            self._give_image(ctx, source)
+        else:
+            self.on_fetch(ctx, source, Fetch(message.start))
+
     def on_committed(self, ctx: Context, source: int, message: Committed) -> None:
         """Learn them, and ask on when there may be more."""
         for commit in message.commits:
@@ -608,6 +656,17 @@ class EPaxos(EPaxosRecovery):
             for number in range(self.collected[row] + 1, upto + 1):
                 del log[number]
             self.collected[row] = max(upto, self.collected[row])
+
+    def _highest_heard(self, row: int) -> int:
+        known = [self.collected[row], self.graph.known_upto[row], *self.graph.known_ahead[row], *self.log[row]]
+        waiting = [queued[1] for queued in self.queue]
+        return max([*known, *[number for r, number in (*self.live, *waiting, *self.damaged) if r == row]])
+
+    def _drop_answered(self) -> None:
+        for client, asked in list(self.requests.items()):
+            asked -= {n for n in asked if self.sessions.executed(Command(client, n, "get", ""))}
+            if not asked:
+                del self.requests[client]
 
     # --- timestamp-ordered queueing -----------------------------------------------------------------------------------
 
@@ -650,7 +709,7 @@ class EPaxos(EPaxosRecovery):
             _, instance_id, source, message = self.queue.pop(0)
             if source == self.me:
                 self._open_own(ctx, instance_id, message)
-            elif instance_id in self.live or self._committed(instance_id):
+            elif instance_id in self.live or self._committed(instance_id) or self._is_unwelcome(message):
                 self._pre_accept_again(ctx, source, message)
             else:
                 self._pre_accept(ctx, source, message)

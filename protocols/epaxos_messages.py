@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, State
-from protocols.dependency_graph import Dependencies, InstanceId
+from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, Snapshot, State
+from protocols.dependency_graph import Dependencies, IndexImage, InstanceId
+from protocols.sessions import SessionsImage
 
 INITIAL: Final = 0
 PREACCEPTED: Final = 1
@@ -13,6 +14,9 @@ ACCEPTED: Final = 2
 
 Conflict: TypeAlias = tuple[int, int, bool]
 """(replica, number, whether its fate is settled there): an instance that stands against the one being recovered."""
+
+Fence: TypeAlias = tuple[int, Ballot]
+"""From this number of a row on, this is the ballot that its instances begin with."""
 
 
 class EPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -192,6 +196,56 @@ class Committed(Message, frozen=True):
     """Decisions, in answer to ``Fetch``."""
 
     commits: tuple[Commit, ...]
+
+
+class Forgotten(Message, frozen=True):
+    """I cannot read what I had in these instances."""
+
+    instances: tuple[InstanceId, ...]
+
+
+class Recall(Message, frozen=True):
+    """I have lost everything. If you have heard of nothing in my row from ``start`` on, let it begin there with
+    ``ballot``. ``life`` tells the answers from those to an earlier life."""
+
+    life: int
+    start: int
+    ballot: Ballot
+
+
+class Recalled(Message, frozen=True):
+    """``next``: the number of my next instance; ``heard``: the highest number of your row that I have heard of;
+    ``fences``: those of your row, ``own_fences``: those of mine."""
+
+    life: int
+    next: int
+    heard: int
+    fences: tuple[Fence, ...]
+    own_fences: tuple[Fence, ...]
+
+
+class Refetch(Message, frozen=True):
+    """As ``Fetch``, from one who may have forgotten what it had executed."""
+
+    start: InstanceId
+
+
+class Image(Message, frozen=True):
+    """What belongs beside a snapshot: everything up to ``upto`` and ``ahead`` is executed in it, and everything up to
+    ``collected`` by all replicas; the sessions; what interferes by key."""
+
+    upto: Dependencies
+    ahead: tuple[InstanceId, ...]
+    collected: Dependencies
+    sessions: SessionsImage
+    index: IndexImage
+
+
+class Install(Message, frozen=True):
+    """The state machine, in answer to ``Refetch`` of what is forgotten here."""
+
+    snapshot: Snapshot
+    image: Image
 
 
 class Instance(State):

@@ -123,12 +123,16 @@ class EPaxosRecovery(Replica):
         if isinstance(instance, Instance):
             return instance
         if instance is None:
-            zero = (0, instance_id[0])
+            zero = self._first_ballot(instance_id)
             unfolded = Instance(INITIAL, zero, zero, None, False, self.none, 0, None, 0)
         else:
             unfolded = begun(instance)
         self.live[instance_id] = unfolded
         return unfolded
+
+    @abstractmethod
+    def _first_ballot(self, instance_id: InstanceId) -> Ballot:
+        """The ballot at which its leader begins it: (0, leader), unless that one lost its disk."""
 
     def _settled(self, ctx: Context, source: int, instance_id: InstanceId) -> bool:
         """Whether the instance is committed here; then ``source`` is told. What is collected, it has executed."""
@@ -439,7 +443,9 @@ class EPaxosRecovery(Replica):
     def _possibly_committed(self, instance_id: InstanceId, recovery: Recovery) -> RecoverOk | None:
         """A vote of the fast quorum, if the leader may have seen all of it vote alike."""
         replies = recovery.replies
-        if instance_id[0] in recovery.members or any(replies[m].accepted[0] > 0 for m in recovery.members):
+        if instance_id[0] in recovery.members or any(
+            replies[m].accepted > self._first_ballot(instance_id) for m in recovery.members
+        ):
             return None  # the leader never will commit; or an earlier recoverer found that it did not
         voted = [m for m in recovery.members if replies[m].phase == PREACCEPTED]
         if not voted:

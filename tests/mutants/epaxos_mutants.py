@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import Ballot, Command, Context
+from consensus_bench.contract import CORRUPT, Ballot, Command, Context
 from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
 from protocols.epaxos import EPaxos
 from protocols.epaxos_messages import (
@@ -26,6 +26,7 @@ from protocols.epaxos_messages import (
 )
 
 CORE: Final = "tests/protocols/test_epaxos.py::"
+REPAIR: Final = "tests/protocols/test_epaxos_repair.py::"
 RECOVERY: Final = "tests/protocols/test_epaxos_recovery.py::"
 
 
@@ -270,11 +271,64 @@ class LosesCommandOfNoop(Mutant):
         pass
 
 
+class RejoinsAtOnce(Mutant):
+    """A replica that lost its disk is out of quorums until it is repaired."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_a_vote_that_was_forgotten_is_not_contradicted"
+
+    def _is_bounded(self) -> bool:
+        return True
+
+    def _first_number(self) -> int:
+        return self._highest_heard(self.me) + 1
+
+
+class AsksAMajority(Mutant):
+    """It asks all others what it may have forgotten, not only a majority (Michael et al., DISC 2017)."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_a_vote_that_was_forgotten_is_not_contradicted"
+
+    def _answers_needed(self) -> int:
+        return self.majority - 1
+
+
+class ReusesNumbers(Mutant):
+    """It begins no instance with a number that it has used before."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_no_number_is_used_twice"
+
+    def _first_number(self) -> int:
+        return 0
+
+
+class PutsUpNoFence(Mutant):
+    """What it sent before, and nobody had received, is refused from then on."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_what_was_under_way_when_the_disk_was_lost_is_refused"
+
+    def _is_unwelcome(self, message: PreAccept) -> bool:
+        return self.forgetful
+
+
+class SkipsWhatItCannotRead(Mutant):
+    """An instance whose record cannot be read is not one that was never heard of."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_a_vote_that_was_forgotten_is_not_contradicted"
+
+    def _readable(self, ctx: Context, disk: Mapping[Any, Any]) -> dict[InstanceId, Any]:
+        return super()._readable(ctx, {key: value for key, value in disk.items() if value is not CORRUPT})
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     SingleBallot, ForgetsAccepted, ComparesWithZero, NeverMayHaveCommitted, FastPathAlthoughRepliesDiffer,
     TieBrokenByArrival, ExecutesAsCommitted, AnswersAtCommit, AcceptDoesNotJoin, PromiseNotRecorded,
     PreAcceptanceNotDurable, PreAcceptLeavesEarly, CommitLeavesEarly, ForgetsAcceptedNoop, ValidatesNothing,
     ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
-    LosesCommandOfNoop,
+    LosesCommandOfNoop, RejoinsAtOnce, AsksAMajority, ReusesNumbers, PutsUpNoFence, SkipsWhatItCannotRead,
 )  # fmt: skip
 """All of the above."""

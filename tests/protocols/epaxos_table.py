@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from consensus_bench.contract import Cluster, Command, Effect, Message
+from consensus_bench.contract import LOST, Cluster, Command, Effect, Message, Snapshot, apply, image
 from consensus_bench.contract import context as tags
 from consensus_bench.contract.steps import Deliver, Input, Recover, Request, Start, Timer, step
 from protocols.epaxos import EPaxos
@@ -41,6 +41,9 @@ class Table:
         self.disks: list[dict[Any, Any]] = [{} for _ in range(size)]
         self.committed: list[dict[Any, Command]] = [{} for _ in range(size)]
         self.executed: list[list[Command]] = [[] for _ in range(size)]
+        self.stores: list[dict[Any, int]] = [{} for _ in range(size)]
+        self.covered: dict[Snapshot, list[Command]] = {}
+        """What had been executed where a snapshot was taken."""
         self.answers: list[tuple[int, Command]] = []
         self.notes: list[tuple[str, Command | None]] = []
         self.clocks_ns = [0] * size
@@ -71,6 +74,8 @@ class Table:
         for tag, a, b in effects:
             if tag == tags.PERSIST:
                 self.disks[r][a] = b
+            elif tag == tags.FORGET:
+                self.disks[r].pop(a, None)
             elif tag in (tags.SEND, tags.SEND_UNSYNCED):
                 self.messages.append((r, a, b))
             elif tag in (tags.BROADCAST, tags.BROADCAST_UNSYNCED):
@@ -79,6 +84,15 @@ class Table:
                 self.committed[r][a] = b
             elif tag == tags.EXECUTE:
                 self.executed[r].append(a)
+                apply(self.stores[r], a)
+            elif tag == tags.TAKE_SNAPSHOT:
+                snapshot = Snapshot(a, image(self.stores[r]))
+                self.covered[snapshot] = list(self.executed[r])
+                self.messages.append((r, r, snapshot))
+            elif tag == tags.INSTALL:
+                assert set(self.executed[r]) <= set(self.covered[a]), "it goes back"
+                self.executed[r] = list(self.covered[a])
+                self.stores[r] = dict(a.items)
             elif tag == tags.ANSWER:
                 assert a in self.executed[r], f"{a} is answered at {r} and was not executed there"
                 self.answers.append((r, a))
@@ -145,12 +159,21 @@ class Table:
             self.down.add(r)
             self.drop(source=r)
             self.executed[r] = []
+            self.stores[r] = {}
             self.committed[r] = {}
 
     def restart(self, r: int) -> None:
         self.down.remove(r)
         self.replicas[r] = self.protocol(r, self.cluster, self.options)
         self.feed(r, Recover(dict(self.disks[r])))
+
+    def lose_disk(self, r: int) -> None:
+        """``r`` crashes and comes back without its disk."""
+        if r not in self.down:
+            self.crash(r)
+        self.disks[r] = {LOST: None}
+        self.clocks_ns[r] += 1
+        self.restart(r)
 
     def sweeps(self, r: int, times: int, alive: tuple[int, ...] = ()) -> None:
         """Sweeps at ``r``, which hears only of ``alive`` in between."""

@@ -103,4 +103,39 @@ def test_commits_above_a_snapshot_that_came_first() -> None:
 
 def test_only_logs_have_a_prefix() -> None:
     with pytest.raises(ProtocolBug, match="log"):
-        Verifier(3, "graph").installed(0, Snapshot(1, ()))
+        Verifier(3, "single").installed(0, Snapshot(1, ()))
+
+
+def graph_snapshot() -> tuple[Verifier, Snapshot]:
+    """Replica 0 has executed A and B, and taken a snapshot."""
+    verifier = Verifier(3, "graph")
+    for number, command in enumerate((A, B)):
+        verifier.committed(0, (0, number), command)
+        verifier.executed(0, command)
+    snapshot = Snapshot(2, (("k", 2),))
+    verifier.snapshot(0, snapshot)
+    return verifier, snapshot
+
+
+def test_a_graphs_snapshot_stands_for_what_its_taker_had_executed() -> None:
+    verifier, snapshot = graph_snapshot()
+    verifier.installed(1, snapshot)
+    assert verifier.has_executed(1, A) and verifier.has_executed(1, B) and verifier.executions(1) == 2
+    verifier.committed(1, (1, 0), C)
+    verifier.executed(1, C)
+    with pytest.raises(PropertyViolated, match="exactly once"):
+        verifier.executed(1, A)
+
+
+def test_a_graphs_snapshot_that_nobody_took_or_that_lacks_what_was_executed() -> None:
+    verifier, snapshot = graph_snapshot()
+    with pytest.raises(PropertyViolated, match="nobody took"):
+        verifier.installed(1, Snapshot(2, (("k", 1),)))
+    verifier.committed(1, (1, 0), C)
+    with pytest.raises(PropertyViolated, match="execution order"):
+        verifier.executed(1, C)  # third of its key, and the first here
+    verifier.installed(2, snapshot)
+    verifier.committed(2, (1, 0), C)
+    verifier.executed(2, C)
+    with pytest.raises(PropertyViolated, match="goes back"):
+        verifier.installed(2, snapshot)
