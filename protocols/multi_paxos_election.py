@@ -21,21 +21,8 @@ class MultiPaxosElection(MultiPaxosLearner):
     """Ballots, promises, and what a leader takes over from those before."""
 
     __slots__ = (
-        "check_quorum",
-        "election_high_ns",
-        "election_low_ns",
-        "everyone",
-        "heard",
-        "heartbeat_ns",
-        "next",
-        "phase1_quorum",
-        "phase2_quorum",
-        "promises",
-        "proposed",
-        "queue",
-        "recovered",
-        "resend_below",
-        "votes",
+        "check_quorum", "election_high_ns", "election_low_ns", "everyone", "heard", "heartbeat_ns", "next",
+        "phase1_quorum", "phase2_quorum", "promises", "proposed", "queue", "recovered", "resend_below", "votes",
         "waives",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = (

@@ -36,13 +36,17 @@ clock at the start. Nothing else leans on a clock, and this only on its not show
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import CORRUPT, LOST, Ballot, Cluster, Command, Context
 from protocols.multi_paxos_election import MultiPaxosElection
 from protocols.multi_paxos_learner import FOLLOWER, LEADER, NEVER
 from protocols.multi_paxos_messages import MultiPaxosOptions, Prepare, Recall, Recalled
 from protocols.slots import CHOSEN, FIRST_SLOT
+
+REPORT: Final = 16_384
+"""Slots that whoever asks may lack and still be answered at most. More than for a candidate, since a leader may go on
+deciding meanwhile: the asker must not lack more in the time of a round trip, or it is only taught for ever."""
 
 
 class MultiPaxosRepair(MultiPaxosElection):
@@ -133,7 +137,7 @@ class MultiPaxosRepair(MultiPaxosElection):
         """Promise and report as to a candidate, or teach first."""
         if self.forgetful or self._is_damaged_from(message.first):
             return
-        if self._is_far_behind(message.first):
+        if message.first < self.log.first or self.committed - message.first > REPORT:
             self._teach(ctx, source, message.first)
             return
         if message.ballot > self.promised:

@@ -6,12 +6,15 @@ from typing import Any
 
 import multi_paxos_mutants as mutants
 import pytest
+from fault_worlds import loaded
 from paxos_network import Network, put, violated
 
 from consensus_bench.contract import CORRUPT, LOST, Cluster, Replica
 from consensus_bench.contract.context import BROADCAST_UNSYNCED, PERSIST
 from consensus_bench.contract.steps import Deliver, Recover, Request, Timer, step
 from consensus_bench.exploration import Faults, run_seeds
+from consensus_bench.simulation.workload import Workload
+from protocols import multi_paxos_repair
 from protocols.multi_paxos import MultiPaxos
 from protocols.multi_paxos_messages import (
     Accept,
@@ -178,7 +181,8 @@ def test_with_a_quorum_of_one_nobody_else_need_know_what_it_did(quorums: tuple[i
     assert not sent(step(paxos, Timer("retry")), Recall)
 
 
-def test_a_long_log_is_fetched_before_it_is_recalled() -> None:
+def test_a_long_log_is_fetched_before_it_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_paxos_repair, "REPORT", 100)
     network = Network(MultiPaxos, first_leader=0)
     network.exchange()
     for sequence in range(1, 400):
@@ -186,8 +190,22 @@ def test_a_long_log_is_fetched_before_it_is_recalled() -> None:
     network.exchange()
     lose(network, 1)
     network.exchange()
+    assert network.world.summary.messages["Chosen"] > 0
     assert not network.replica(1).forgetful
     assert network.replica(1).committed == 400
+
+
+def test_it_rejoins_while_a_leader_goes_on_deciding() -> None:
+    """Some 400 slots are decided in each round trip: whoever answers must not insist on teaching all of them first."""
+    workload = Workload(rate=5000.0, conflict=0.0)
+    world = loaded("multi-paxos", ["crash:p4@1+0.2,disk=lose"], workload=workload, duration_s=2.5)
+    forgetful: list[bool] = []
+    watch = world.env.timeout(2_000_000_000)
+    watch.callbacks.append(lambda event: forgetful.append(world.machines[4].replica.forgetful))
+    world.run()
+    world.verifier.finish()
+    assert forgetful == [False]
+    assert len(world.elections) == 1
 
 
 # --- schedules that break the rule when it is missing, and hold when it is there --------------------------------------
