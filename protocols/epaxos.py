@@ -24,9 +24,10 @@ before another begins can have no dependency on it). It also bounds the chains o
 (efficient/epaxos issue 14) by the number of clients: a closed loop waits, an open loop above the rate that a hot key
 can bear grows them.
 
-Forgotten: what all replicas have durably executed. Only memory: the disk keeps every decision, because a restarted
-replica executes again from its own disk, until snapshots exist. While a replica is down nothing is forgotten, since
-it will ask (``Fetch``) for what it missed.
+Forgotten: what all replicas have durably executed. The disk keeps every decision, because a restarted replica executes
+again from its own disk, unless ``snapshot_every`` replaces what is forgotten by a snapshot. While a replica is down
+nothing is forgotten: it will ask (``Fetch``) for what it missed, and what it had begun may have to be recovered, in
+which each decision that it had not executed may count. So memory and disk grow with how long it is away.
 
 With timestamp-ordered queueing the dependencies are computed when a PreAccept is opened, by the leader too, so that
 none are sent (but those that are already executed here or precede in the leader's own row), and the leader's own reply
@@ -195,11 +196,13 @@ class EPaxos(EPaxosRepair):
 
     def _lead(self, ctx: Context, command: Command) -> None:
         """A new instance: its dependencies, durable, then PreAccept."""
-        if self.forgetful:
-            self.parked.append(command)
-            return
         instance_id = (self.me, self.next)
-        zero = self._first_ballot(instance_id) if self.guarded else (0, self.me)
+        zero = (0, self.me)
+        if self.guarded:
+            if self.forgetful:
+                self.parked.append(command)
+                return
+            zero = self._first_ballot(instance_id)
         self.next += 1
         if self.options.toq:
             self._lead_queued(ctx, instance_id, zero, command)
@@ -468,11 +471,10 @@ class EPaxos(EPaxosRepair):
             ctx.persist(instance_id, commit)
         ctx.commit(instance_id, command)
         known = None if instance is None else instance.command
-        if self.image is not None and self.graph.executed(instance_id):  # as part of a snapshot
-            if command.kind != "noop":
-                self.index.add(command, row, number)
-        elif command.kind == "noop":
+        if command.kind == "noop":
             self._learn_noop(ctx, row, number, known)
+        elif known is None and self._is_covered(instance_id):
+            self.index.add(command, row, number)
         else:
             if known is None:
                 self._know(ctx, instance_id, command, commit.seq)
@@ -486,7 +488,8 @@ class EPaxos(EPaxosRepair):
             self._after_decision(ctx, instance_id)
 
     def _learn_noop(self, ctx: Context, row: int, number: int, known: Command | None) -> None:
-        self._execute(ctx, self.graph.commit_noop(row, number, known))
+        if not self._is_covered((row, number)):
+            self._execute(ctx, self.graph.commit_noop(row, number, known))
         if row == self.me and known is not None:
             self._lead_again(ctx, known)
 
@@ -523,6 +526,7 @@ class EPaxos(EPaxosRepair):
         elif name == "tick":
             self._gossip(ctx)
             self._forget()
+            self._shorten_disk(ctx)
             self._retry(ctx)
             self._set_tick(ctx)
         elif name == "sweep":

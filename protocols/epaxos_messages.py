@@ -34,6 +34,9 @@ class EPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     processes a PreAccept when its clock says that all others have it. Only with ``rules = "sosp13"``."""
     toq_slack_ms: float = 4.0
     """Added to the expected delay to the farthest replica of the fast quorum."""
+    snapshot_every: int = 0
+    """Instances that all have executed between two snapshots of the state machine, which replace them on disk; 0: the
+    disk keeps all decisions for ever."""
     unsafe_single_ballot: bool = False
     """One ballot per instance, as published: joining a ballot overwrites the one voted at (Sutra, IPL 2020)."""
     unsafe_any_quorum: bool = False
@@ -50,6 +53,8 @@ class EPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         if self.unsafe_any_quorum and self.rules != "sosp13":
             raise ConfigError('unsafe_any_quorum = true: is about rules = "sosp13", not "star"')
+        if self.snapshot_every < 0:
+            raise ConfigError(f"snapshot_every = {self.snapshot_every}: must not be negative (0: no snapshots)")
         if self.toq_slack_ms < 0:
             raise ConfigError(f"toq_slack_ms = {self.toq_slack_ms}: must not be negative")
 

@@ -77,7 +77,7 @@ class EPaxosRepair(EPaxosRecovery):
 
     __slots__ = (
         "bound", "damaged", "fences", "forgetful", "guarded", "image", "life", "lost", "next", "parked", "recalled",
-        "sessions", "start", "start_ballot", "takings",
+        "saved", "sessions", "start", "start_ballot", "takings",
     )  # fmt: skip
 
     def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
@@ -106,6 +106,8 @@ class EPaxosRepair(EPaxosRecovery):
         """Snapshots that were asked for: for whom, and what belongs beside them."""
         self.image: Image | None = None
         """What the last snapshot installed covers."""
+        self.saved = self.none
+        """The decisions up to here are no longer on our disk, but a snapshot is."""
 
     @abstractmethod
     def _learn(self, ctx: Context, commit: Commit, restarting: bool = False) -> None:
@@ -283,7 +285,27 @@ class EPaxosRepair(EPaxosRecovery):
         """The snapshot that was asked for."""
         asking, image = self.takings.pop(message.place, ((), None))
         if image is not None:
-            ctx.broadcast(asking, Install(message, image))
+            if self.me in asking:
+                self._save(ctx, message, image)
+            ctx.broadcast(tuple(r for r in asking if r != self.me), Install(message, image))
+
+    def _shorten_disk(self, ctx: Context) -> None:
+        """Take a snapshot when enough is forgotten by all that is still on our disk."""
+        every = self.options.snapshot_every
+        if every and sum(self.collected) - sum(self.saved) >= every:
+            self._give_image(ctx, self.me)
+
+    def _save(self, ctx: Context, snapshot: Snapshot, image: Image) -> None:
+        """The snapshot stands for what all have forgotten; what may still be asked for or count stays beside it."""
+        ctx.persist(IMAGE, (snapshot, image))
+        for row, (first, last) in enumerate(zip(self.saved, image.collected, strict=True)):
+            for number in range(first + 1, last + 1):
+                ctx.forget((row, number))
+        self.saved = image.collected
+
+    def _is_covered(self, instance_id: InstanceId) -> bool:
+        """Whether it was executed as part of a snapshot that was installed."""
+        return self.image is not None and self.graph.executed(instance_id)
 
     def on_install(self, ctx: Context, source: int, message: Install) -> None:
         """Only a forgetful replica asks for it, and it must not go back behind what it has executed."""
@@ -304,6 +326,7 @@ class EPaxosRepair(EPaxosRecovery):
         """Be where ``snapshot`` is: the graph is made anew of what is known beyond it."""
         ctx.install(snapshot)
         self.image = image
+        self.saved = image.collected
         self.sessions.restore(image.sessions)
         self.index.merge(image.index)
         graph = self.graph = self.graph_type(self.cluster.size)
@@ -313,11 +336,11 @@ class EPaxosRepair(EPaxosRecovery):
         for row, upto in enumerate(self.collected):
             for number in [number for number in self.log[row] if number <= upto]:
                 del self.log[row][number]
-        for instance_id in [i for i in self.live if i[1] <= self.collected[i[0]]]:
+        for instance_id in [i for i in self.live if graph.executed(i)]:
             del self.live[instance_id]
         beyond = [commit for log in self.log for commit in log.values() if not graph.executed(commit.instance)]
         for instance_id, instance in self.live.items():
-            if instance.command is not None and not graph.executed(instance_id):
+            if instance.command is not None:
                 graph.learn(*instance_id, instance.command)
         for commit in beyond:
             if commit.command.kind != "noop":

@@ -293,3 +293,64 @@ def test_a_disk_whose_fences_or_snapshot_cannot_be_read_is_as_good_as_lost() -> 
         assert table.replicas[1].lost and LOST in table.disks[1]
         assert repaired(table, 1)
         assert table.stores[1] == table.stores[0] and LOST not in table.disks[1]
+
+
+def test_snapshots_bound_the_disk_and_a_replica_starts_again_from_them() -> None:
+    table = Table(3, snapshot_every=6)
+    sequence, longest = 0, 0
+    for _ in range(20):
+        for _ in range(3):
+            sequence += 1
+            table.request(sequence % 3, put(sequence, key=f"k{sequence % 4}"))
+            table.settle()
+        table.pass_time()
+        longest = max(longest, *map(len, table.disks))
+    assert sequence == 60 and longest < 25
+    before = dict(table.stores[1])
+    table.crash(1)
+    table.restart(1)
+    table.pass_time(sweeps=2)
+    assert table.stores[1] == before == table.stores[0]
+    table.request(1, get(99, key="k1"))
+    table.settle()
+    assert (1, get(99, key="k1")) in table.answers
+    assert all(set(executed) == set(table.executed[0]) for executed in table.executed)
+
+
+def test_a_replica_that_was_away_catches_up_and_then_everything_is_forgotten() -> None:
+    """Longer than one answer to Fetch, and with snapshots: nothing that it needs was replaced by one."""
+    table = Table(3, snapshot_every=6)
+    table.crash(2)
+    for sequence in range(1, 61):
+        table.request(sequence % 2, put(sequence, key=f"k{sequence % 4}"))
+        table.settle()
+        if sequence % 20 == 0:
+            table.pass_time()
+    assert min(len(table.disks[r]) for r in (0, 1)) >= 60, "the price of its absence"
+    table.restart(2)
+    table.pass_time(sweeps=12)
+    assert table.stores[2] == table.stores[0] and len(table.executed[2]) == 60
+    assert not any(log for replica in table.replicas for log in replica.log)
+    assert max(map(len, table.disks)) < 10
+
+
+def test_own_instances_are_finished_however_often_their_leader_crashes() -> None:
+    """1 crashes again whenever its recovery has got one message further; its client has its answer in the end."""
+    for crashes in range(8):
+        table = Table(3)
+        table.request(0, put(9))
+        table.drop()
+        table.request(1, put(1))
+        table.deliver(PreAccept, 1, 2)
+        for _ in range(crashes):
+            table.crash(1)
+            table.restart(1)
+            for source, to, message in list(table.messages)[: crashes % 4]:
+                table.messages.remove((source, to, message))
+                table.feed(to, Deliver(source, message))
+        table.settle()
+        table.pass_time(sweeps=16)
+        commands = [command for command in table.committed[1].values() if command.kind != "noop"]
+        assert sorted(set(commands), key=str) == sorted([put(1), put(9)], key=str), f"after {crashes} crashes"
+        assert (1, put(1)) in table.answers
+        assert all(executed == table.executed[0] and len(executed) == 2 for executed in table.executed)
