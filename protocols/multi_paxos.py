@@ -26,7 +26,11 @@ Everything else vouches for nothing on this disk and leaves at once:
 
 - Accept, Heartbeat: their ballot is durable since Prepare, and a leader that crashes never proposes at it again;
 - Chosen, and ``committed`` in both: a quorum's disks hold what is chosen, whether this one does or not;
-- Nack: that a higher ballot exists stays true; Forward, Fetch: only requests.
+- Install, TakeOver: like Chosen and Heartbeat; Nack: that a higher ballot exists stays true;
+- Extended: a restarted replica keeps every lease that it may have granted; ReadReply: what is durable is in memory too;
+- Forward, Outdated, Fetch, Recall, Extend, ReadQuery, Alive: only requests and signs of life.
+
+What the options assume and cost: docs/multi-paxos-options.md.
 """
 
 from __future__ import annotations
