@@ -22,18 +22,23 @@ from consensus_bench.simulation.operations import NEVER
 from consensus_bench.simulation.world import World
 
 SITES: Final = ("us-east-1", "us-west-2", "eu-west-1")
+LOAD: Final = {"preset": "conflict", "clients": 2, "conflict": 20.0, "swaps": 0.5, "reads": 0.25}
 MANY: Final = 3
 """So many seeds, where not said otherwise."""
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
-    """Runs of one protocol under load, with ``faults`` and with ``control_faults`` (and the ``options`` of each)."""
+    """Runs of one protocol under load, with ``faults`` and with ``control_faults`` (and the ``options`` of each).
+    ``unsafe``: the protocol that is attacked, if a rule of it is removed. ``workload`` changes the usual load."""
 
     protocol: str
+    unsafe: str = ""
     faults: tuple[str, ...]
     control_faults: tuple[str, ...]
     options: dict[str, Any] = {}
     control_options: dict[str, Any] = {}
+    workload: dict[str, Any] = {}
+    control_workload: dict[str, Any] = {}
     sites: tuple[str, ...] = SITES
     leader: str = SITES[0]
     duration_s: float = 10.0
@@ -42,26 +47,31 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
 
     def attack(self) -> Finding:
         """Without the assumption."""
-        return self._runs(self.faults, self.options)
+        return self._runs(self.unsafe or self.protocol, self.faults, self.options, self.workload)
 
     def control(self, attacked: Finding) -> Finding:
         """With it, and the same load and seeds."""
-        return self._runs(self.control_faults, self.control_options)
+        workload = {**self.workload, **self.control_workload}
+        return self._runs(self.protocol, self.control_faults, self.control_options, workload)
 
-    def _runs(self, faults: tuple[str, ...], options: dict[str, Any]) -> Finding:
-        return _together([self._run(faults, options, seed) for seed in self.seeds])
+    def _runs(
+        self, protocol: str, faults: tuple[str, ...], options: dict[str, Any], workload: dict[str, Any]
+    ) -> Finding:
+        return _together([self._run(protocol, faults, options, workload, seed) for seed in self.seeds])
 
-    def _run(self, faults: tuple[str, ...], options: dict[str, Any], seed: int) -> Finding:
+    def _run(
+        self, protocol: str, faults: tuple[str, ...], options: dict[str, Any], workload: dict[str, Any], seed: int
+    ) -> Finding:
         scenario = make_scenario_of(
             Scenario,
             {
-                "protocols": [self.protocol],
+                "protocols": [f"attacked={protocol}"],
                 "sites": list(self.sites),
                 "leader": self.leader,
-                "workload": {"preset": "conflict", "clients": 2, "conflict": 20.0, "swaps": 0.5, "reads": 0.25},
+                "workload": {**LOAD, **workload},
                 "duration": self.duration_s,
                 "client_timeout_ms": 2_000.0,
-                "options": {self.protocol: options} if options else {},
+                "options": {"attacked": options} if options else {},
                 "seeds": [seed],
             },
             "",
@@ -86,7 +96,9 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
         unanswered = len(table) - len(served)
         undecided = [c for c in result.checks if c.verdict != "holds" and "answered" not in c.property]
         if late == 0:
-            detail = f"no operation is answered in the last {self.silence_s:g} s of the load; {len(served)} before"
+            early, after = int((served <= end_ns).sum()), int((served > end_ns).sum())
+            detail = f"no operation is answered in the last {self.silence_s:g} s of the load; {early} before, {after} "
+            detail += "when it was over"
             return Finding(verdict=LIVENESS, falls="operations are answered", detail=detail)
         if undecided:
             return Finding(verdict=UNDECIDED, detail=undecided[0].detail)

@@ -25,6 +25,20 @@ NOT_TRANSITIVE: Final = (
     "partition:ap-southeast-1|us-west-2@2",
 )
 """The leader, in eu-west-1, is reached by ap-southeast-1, and ap-northeast-1 reaches us-west-2 alone."""
+RULES: Final = "consensus_bench.attacks.rules."
+DROPPED: Final = "lying-fsync:all@5+0.4"
+POWER_LOST: Final = "crash:all@5.2+1"
+ROT: Final = (
+    "partition:eu-west-1|replicas@1+2.2",
+    "crash:us-east-1@3+4",
+    "corrupt-record:us-west-2@2.9,records=100000",
+    "crash:us-west-2@3+0.3",
+)
+"""us-east-1 and us-west-2 acknowledge while eu-west-1 hears nothing; then the disk of us-west-2 rots, it restarts, and
+us-east-1 is down when eu-west-1 is back."""
+FIVE_NEAR: Final = ("us-east-1", "us-east-2", "ca-central-1", "us-west-2", "us-west-1")
+SLOW_CLOCK: Final = "clock-drift:us-east-1@0.5+8,ppm=-500000"
+DEPOSED: Final = "partition:us-east-1|replicas@3+4"
 HOWARD: Final = (
     'Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" (Decentralized Thoughts, '
     "2020-12-12)"
@@ -44,6 +58,71 @@ def _lying(protocol: str) -> Attack:
     )
 
 
+def _retried(protocol: str) -> Attack:
+    return Attack(
+        name=f"fsync-retried-{protocol}",
+        protocol=protocol,
+        assumption="an fsync that failed stops the replica",
+        guarantee="what was acknowledged survives a loss of power",
+        change="an fsync fails, is tried again, and reports success although its pages were dropped: "
+        f"{DROPPED} before {POWER_LOST}; the control stops instead (failing-fsync)",
+        expected=SAFETY,
+        source='Rebello et al., "Can Applications Recover from fsync Failures?" (USENIX ATC 2020)',
+        runner=Simulated(
+            protocol=protocol, faults=(DROPPED, POWER_LOST), control_faults=("failing-fsync:all@5+0.4", POWER_LOST)
+        ),
+        incident='PostgreSQL, 2018 ("fsyncgate"): it had tried failed fsyncs again; from 11.2 on it stops',
+    )
+
+
+def _damaged(protocol: str) -> Attack:
+    return Attack(
+        name=f"corrupt-taken-for-never-written-{protocol}",
+        protocol=protocol,
+        assumption="a record that cannot be read is told from one that was never written",
+        guarantee="what was acknowledged is not forgotten",
+        change="after a restart the log ends before the first record that does not match its checksum",
+        expected=SAFETY,
+        source='Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018)',
+        runner=Simulated(
+            protocol=protocol,
+            unsafe=f"{RULES}{protocol.replace('-', '_')}:UnsafeNeverWritten",
+            faults=ROT,
+            control_faults=ROT,
+            workload={"clients": 4},
+            duration_s=14.0,
+        ),
+        incident="Ganesan et al. (FAST 2017): one bad block loses or corrupts data in replicated systems, ZooKeeper, "
+        "Kafka and LogCabin among them",
+    )
+
+
+def _drifting(protocol: str, source: str) -> Attack:
+    options = {"reads": "lease", "election_timeout_ms": [1000.0, 1200.0]}
+    return Attack(
+        name=f"lease-clock-drift-{protocol}",
+        protocol=protocol,
+        assumption="the rates of two clocks differ by at most clock_drift_bound",
+        guarantee="a read at the leaseholder is not stale",
+        change=f"{SLOW_CLOCK} while {DEPOSED}: its lease lasts twice as long as the promises that it rests on",
+        expected=SAFETY,
+        source=source,
+        runner=Simulated(
+            protocol=protocol,
+            faults=(SLOW_CLOCK, DEPOSED),
+            control_faults=(DEPOSED,),
+            options=options,
+            control_options=options,
+            workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3},
+            sites=FIVE_NEAR,
+            leader=FIVE_NEAR[0],
+            seeds=(1, 2, 3, 4),
+        ),
+        incident="TiKV, 2016: lease reads that relied on CheckQuorum alone; a monotonic clock and a bound were added "
+        "(tikv pull requests 964, 1127, 1301)",
+    )
+
+
 def _cut_off(protocol: str) -> Attack:
     return Attack(
         name=f"old-leader-partitioned-{protocol}",
@@ -60,6 +139,40 @@ def _cut_off(protocol: str) -> Attack:
 ATTACKS: Final = (
     *map(_lying, ("multi-paxos", "raft", "epaxos")),
     *map(_cut_off, ("multi-paxos", "raft")),
+    *map(_retried, ("multi-paxos", "raft", "epaxos")),
+    *map(_damaged, ("multi-paxos", "raft")),
+    _drifting("raft", 'Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4.1'),
+    _drifting("multi-paxos", 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2'),
+    Attack(
+        name="raft-stale-reads",
+        protocol="raft",
+        assumption="a leader that answers reads from its memory has asked a majority whether it still leads",
+        guarantee="reads are not stale",
+        change=f"it does not ask, while {DEPOSED}",
+        expected=SAFETY,
+        source='Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4',
+        runner=Simulated(
+            protocol="raft", unsafe=f"{RULES}raft:UnsafeUnaskedReads", faults=(DEPOSED,), control_faults=(DEPOSED,),
+            options={"reads": "index"}, control_options={"reads": "index"}, sites=FIVE_NEAR, leader=FIVE_NEAR[0],
+            workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3}, seeds=(1, 2, 3, 4),
+        ),
+        incident="etcd 0.4.1 and Consul, 2014: reads from the leader's memory were stale (Kingsbury, \"Jepsen: "
+        "etcd and Consul\")",
+    ),
+    Attack(
+        name="epaxos-endless-chain",
+        protocol="epaxos",
+        assumption="chains of interfering commands end",
+        guarantee="a committed command is executed before long",
+        change="all operations fall on one key and never pause: each depends on one that is not committed yet; the "
+        "control has pauses",
+        expected=LIVENESS,
+        source='Moraru et al. (SOSP 2013), section 4.6; Tollman et al., "EPaxos Revisited" (NSDI 2021)',
+        runner=Simulated(
+            protocol="epaxos", faults=(), control_faults=(), sites=FIVE, leader=FIVE[0],
+            workload={"rate": 400.0, "conflict": 100.0}, control_workload={"rate": 4.0},
+        ),
+    ),
     Attack(
         name="raft-non-transitive-partition",
         protocol="raft",

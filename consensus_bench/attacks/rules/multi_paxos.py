@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from consensus_bench.contract import NOOP, Ballot, Command, Context
+from consensus_bench.contract import CORRUPT, NOOP, Ballot, Command, Context
 from protocols.multi_paxos import MultiPaxos
+from protocols.multi_paxos_learner import NEVER
 from protocols.multi_paxos_messages import Accept
 from protocols.slots import CHOSEN
 
@@ -74,3 +76,14 @@ class UnsafeOldLeadersServed(MultiPaxos):
             self.promised, self.leader = promised, leader
         else:
             super().on_accept(ctx, source, message)
+
+
+class UnsafeNeverWritten(MultiPaxos):
+    """An acknowledged record that cannot be read is not taken for one that was never written."""
+
+    __slots__ = ()
+
+    def _readable(self, ctx: Context, disk: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], int]:
+        bad = min((key for key in disk if isinstance(key, int) and disk[key] is CORRUPT), default=NEVER)
+        whole = {key: value for key, value in disk.items() if value is not CORRUPT}
+        return super()._readable(ctx, {k: v for k, v in whole.items() if not isinstance(k, int) or k < bad})

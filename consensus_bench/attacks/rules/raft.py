@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from consensus_bench.contract import Command, Context
+from collections.abc import Mapping
+from typing import Any
+
+from consensus_bench.contract import CORRUPT, Command, Context
 from protocols.raft import Raft
 from protocols.raft_messages import Appended, PreVote, RequestVote
 from protocols.sessions import Sessions
@@ -75,3 +78,27 @@ class UnsafeRetriesExecuted(Raft):
 
     def _is_new(self, ctx: Context, command: Command) -> bool:
         return True
+
+
+class UnsafeUnaskedReads(Raft):
+    """A leader that answers reads from its state machine has asked a majority whether it still leads (Ongaro,
+    "Consensus: Bridging Theory and Practice", section 6.4)."""
+
+    __slots__ = ()
+
+    def _serve_read(self, ctx: Context, command: Command) -> None:
+        self._read(ctx, command)
+
+
+class UnsafeNeverWritten(Raft):
+    """An acknowledged record that cannot be read is not taken for one that was never written."""
+
+    __slots__ = ()
+
+    def _read_disk(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        good: dict[Any, Any] = {key: disk[key] for key in ("vote",) if disk.get(key, CORRUPT) is not CORRUPT}
+        index = 1
+        while disk.get(index, CORRUPT) is not CORRUPT:
+            good[index] = disk[index]
+            index += 1
+        super()._read_disk(ctx, good)
