@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, Attack
@@ -25,7 +26,7 @@ NOT_TRANSITIVE: Final = (
     "partition:ap-southeast-1|us-west-2@2",
 )
 """The leader, in eu-west-1, is reached by ap-southeast-1, and ap-northeast-1 reaches us-west-2 alone."""
-RULES: Final = "consensus_bench.attacks.rules."
+RULES: Final = Path(__file__).parent / "rules"
 DROPPED: Final = "lying-fsync:all@5+0.4"
 POWER_LOST: Final = "crash:all@5.2+1"
 ROT: Final = (
@@ -86,7 +87,7 @@ def _damaged(protocol: str) -> Attack:
         source='Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018)',
         runner=Simulated(
             protocol=protocol,
-            unsafe=f"{RULES}{protocol.replace('-', '_')}:UnsafeNeverWritten",
+            unsafe=f"{RULES / protocol.replace('-', '_')}.py:UnsafeNeverWritten",
             faults=ROT,
             control_faults=ROT,
             workload={"clients": 4},
@@ -152,7 +153,7 @@ ATTACKS: Final = (
         expected=SAFETY,
         source='Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4',
         runner=Simulated(
-            protocol="raft", unsafe=f"{RULES}raft:UnsafeUnaskedReads", faults=(DEPOSED,), control_faults=(DEPOSED,),
+            protocol="raft", unsafe=f"{RULES}/raft.py:UnsafeUnaskedReads", faults=(DEPOSED,), control_faults=(DEPOSED,),
             options={"reads": "index"}, control_options={"reads": "index"}, sites=FIVE_NEAR, leader=FIVE_NEAR[0],
             workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3}, seeds=(1, 2, 3, 4),
         ),
