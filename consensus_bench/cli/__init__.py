@@ -23,6 +23,7 @@ COMMANDS = {
     "soak": "Run a protocol through random scenarios full of faults: is anything lost?",
     "topology": "Print and draw a latency matrix: heat map, world map, speed of light.",
     "explore": "Visit every reachable state of a small configuration of a protocol.",
+    "liveness": "Can Basic Paxos go on for ever and choose nothing? Under which fairness?",
     "break": "Take one assumption away: which guarantee falls?",
     "check-history": "Judge a recorded history: is it linearizable?",
     "list": "List protocols, topologies, workloads and profiles.",
