@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, Snapshot
 from protocols.quorums import majority, require_intersection
-
-SessionsImage: TypeAlias = tuple[tuple[int, int, tuple[int, ...]], ...]
-"""Per client: its number, the sequence number below which all is executed, and what is executed above it."""
+from protocols.sessions import SessionsImage
 
 
 class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True):

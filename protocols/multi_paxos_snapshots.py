@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 from consensus_bench.contract import Cluster, Context, Snapshot
 from protocols.multi_paxos_learner import NEVER
-from protocols.multi_paxos_messages import Install, MultiPaxosOptions, SessionsImage
+from protocols.multi_paxos_messages import Install, MultiPaxosOptions
 from protocols.multi_paxos_repair import MultiPaxosRepair
-from protocols.sessions import Sessions
+from protocols.sessions import SessionsImage
 
 
 class MultiPaxosSnapshots(MultiPaxosRepair):
@@ -53,7 +53,7 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
     # --- taking -------------------------------------------------------------------------------------------------------
 
     def _take_snapshot(self, ctx: Context) -> None:
-        self.taking = (self.committed - 1, sessions_image(self.sessions))
+        self.taking = (self.committed - 1, self.sessions.image())
         self._plan_snapshot()
         ctx.take_snapshot(self.committed - 1)
 
@@ -86,7 +86,7 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
         ctx.install(snapshot)
         self.snapshot = (snapshot, sessions)
         self.taking = None
-        self.sessions = sessions_from(sessions)
+        self.sessions.restore(sessions)
         self.forwarded = {key: c for key, c in self.forwarded.items() if not self.sessions.executed(c)}
         self.committed = snapshot.place + 1
         self._plan_snapshot()
@@ -127,19 +127,3 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
             self._save_snapshot(ctx, self.snapshot[0].place + 1)
         elif forgetful:
             ctx.forget("snapshot")
-
-
-def sessions_image(sessions: Sessions) -> SessionsImage:
-    """``sessions`` as a value that depends on its contents alone."""
-    clients = sorted(sessions.next.keys() | sessions.ahead.keys())
-    return tuple((c, sessions.next.get(c, 1), tuple(sorted(sessions.ahead.get(c, ())))) for c in clients)
-
-
-def sessions_from(image: SessionsImage) -> Sessions:
-    """The sessions of which ``image`` is the value."""
-    sessions = Sessions()
-    for client, following, ahead in image:
-        sessions.next[client] = following
-        if ahead:
-            sessions.ahead[client] = set(ahead)
-    return sessions

@@ -22,10 +22,9 @@ from protocols.multi_paxos_messages import (
     MultiPaxosOptions,
     Promise,
     Recalled,
-    SessionsImage,
 )
-from protocols.multi_paxos_snapshots import sessions_image
 from protocols.multi_paxos_transfer import MultiPaxosTransfer
+from protocols.sessions import SessionsImage
 from protocols.slots import CHOSEN, FIRST_SLOT
 
 SCHEDULED: Final = "tests/protocols/test_multi_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
@@ -425,7 +424,7 @@ class KeepsLateSessions(Mutant):
 
     def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
         if self.taking is not None:
-            self.taking = (self.taking[0], sessions_image(self.sessions))
+            self.taking = (self.taking[0], self.sessions.image())
         super().on_snapshot(ctx, source, message)
 
 

@@ -26,7 +26,6 @@ from protocols.multi_paxos_messages import (
     Promise,
     Recall,
 )
-from protocols.multi_paxos_snapshots import sessions_from, sessions_image
 from protocols.sessions import Sessions
 
 OPTIONS = MultiPaxosOptions(snapshot_every=3)
@@ -113,12 +112,15 @@ def test_sessions_as_a_value_and_back() -> None:
     sessions = Sessions()
     for client, sequence in ((7, 1), (3, 2), (3, 4), (3, 1), (5, 9)):
         sessions.add(put(sequence, client=client))
-    image = sessions_image(sessions)
+    image = sessions.image()
     assert image == ((3, 3, (4,)), (5, 1, (9,)), (7, 2, ()))
-    assert sessions_image(sessions_from(image)) == image
+    restored = Sessions()
+    restored.add(put(1, client=9))
+    restored.restore(image)
+    assert restored.image() == image
     for client, sequence in ((7, 1), (7, 2), (3, 3), (3, 4), (5, 1), (5, 9)):
         command = put(sequence, client=client)
-        assert sessions_from(image).executed(command) == sessions.executed(command)
+        assert restored.executed(command) == sessions.executed(command)
 
 
 def test_a_negative_interval_is_refused() -> None:
