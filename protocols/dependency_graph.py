@@ -214,6 +214,10 @@ class DependencyGraph(State):
         waiting = self.waiters.pop((row, number), None)
         return ready if waiting is None else self._run(waiting, list(ready))
 
+    def all_executed(self, command: Command, deps: Dependencies) -> bool:
+        """Whether everything among ``deps`` that interferes with ``command`` is known and executed here."""
+        return self._is_free(command, deps)
+
     def _is_free(self, command: Command, deps: Dependencies) -> bool:
         """Nothing that it depends on is unknown or unexecuted: nearly always so, and then no graph is needed."""
         key = command.key

@@ -74,6 +74,8 @@ from protocols.epaxos_messages import (
     PreAccept,
     PreAcceptOk,
     PreAcceptReply,
+    ReadQuery,
+    ReadReply,
     Recall,
     Recalled,
     Recover,
@@ -88,7 +90,7 @@ from protocols.epaxos_messages import (
     Waiting,
     begun,
 )
-from protocols.epaxos_repair import EPaxosRepair
+from protocols.epaxos_reads import EPaxosReads
 
 FETCH_LIMIT: Final = 256
 """Decisions in one ``Committed``."""
@@ -102,7 +104,7 @@ Queued = tuple[int, InstanceId, int, PreAccept]
 """(open after, instance, from whom, what): ordered by the first two."""
 
 
-class EPaxos(EPaxosRepair):
+class EPaxos(EPaxosReads):
     """One EPaxos replica: command leader for its clients, acceptor for the others, recoverer when needed."""
 
     __slots__ = (
@@ -115,7 +117,7 @@ class EPaxos(EPaxosRepair):
     messages: ClassVar[tuple[type[Message], ...]] = (
         PreAccept, PreAcceptOk, PreAcceptReply, Accept, AcceptOk, Commit, Recover, RecoverOk, Refused, Validate,
         ValidateOk, Waiting, TryPreAccept, TryPreAcceptReply, Executed, Fetch, Committed, Forgotten, Recall, Recalled,
-        Refetch, Snapshot, Install,
+        Refetch, Snapshot, Install, ReadQuery, ReadReply,
     )  # fmt: skip
     durable = ("live", "log", "next")
     decides = "graph"
@@ -187,6 +189,9 @@ class EPaxos(EPaxosRepair):
             return
         if self.sessions.executed(command):
             ctx.answer(command)
+            return
+        if self.reads_apart and command.kind == "get":
+            self._read_by_quorum(ctx, command)
             return
         if asked is None:
             self.requests[command.client] = {command.sequence}
@@ -484,8 +489,9 @@ class EPaxos(EPaxosRepair):
             ready = self.graph.commit(row, number, command, commit.deps, commit.seq)
             if ready:
                 self._execute(ctx, ready)
-        if self.recovering or self.deferred or self.waits:
+        if self.recovering or self.deferred or self.waits or self.waiting_reads:
             self._after_decision(ctx, instance_id)
+            self._serve_reads(ctx, command.key if known is None else known.key)
 
     def _learn_noop(self, ctx: Context, row: int, number: int, known: Command | None) -> None:
         if not self._is_covered((row, number)):
@@ -528,6 +534,7 @@ class EPaxos(EPaxosRepair):
             self._forget()
             self._shorten_disk(ctx)
             self._retry(ctx)
+            self._ask_reads_again(ctx)
             self._set_tick(ctx)
         elif name == "sweep":
             self._watch_silence()

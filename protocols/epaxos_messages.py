@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, TypeAlias
 
-from consensus_bench.contract import Ballot, Command, ConfigError, Message, Options, Snapshot, State
+from consensus_bench.contract import Ballot, Command, ConfigError, Key, Message, Options, Snapshot, State
 from protocols.dependency_graph import Dependencies, IndexImage, InstanceId
 from protocols.sessions import SessionsImage
 
@@ -34,6 +34,9 @@ class EPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     processes a PreAccept when its clock says that all others have it. Only with ``rules = "sosp13"``."""
     toq_slack_ms: float = 4.0
     """Added to the expected delay to the farthest replica of the fast quorum."""
+    reads: Literal["log", "quorum"] = "log"
+    """"log": a read is a command like any other, which writes depend on. "quorum": it asks a majority which writes it
+    has to wait for, and takes no instance. Neither needs a clock."""
     snapshot_every: int = 0
     """Instances that all have executed between two snapshots of the state machine, which replace them on disk; 0: the
     disk keeps all decisions for ever."""
@@ -201,6 +204,22 @@ class Committed(Message, frozen=True):
     """Decisions, in answer to ``Fetch``."""
 
     commits: tuple[Commit, ...]
+
+
+class ReadQuery(Message, frozen=True):
+    """Which are the latest writes of ``key`` that you know?"""
+
+    life: int
+    round: int
+    key: Key
+
+
+class ReadReply(Message, frozen=True):
+    """These, of each row."""
+
+    life: int
+    round: int
+    writes: Dependencies
 
 
 class Forgotten(Message, frozen=True):

@@ -31,6 +31,7 @@ FACTS = {
 }
 """What must have happened, in the protocols' own words."""
 ELSEWHERE: dict[str, set[str]] = {
+    "epaxos": {"Snapshot", "Install", "ReadQuery", "ReadReply"},
     "multi-paxos": {
         *("Recall", "Recalled", "Snapshot", "Install"),
         *("Extend", "Extended", "ReadQuery", "ReadReply", "HandOver", "TakeOver", "Outdated", "Alive"),

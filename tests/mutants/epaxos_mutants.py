@@ -26,6 +26,7 @@ from protocols.epaxos_messages import (
 )
 
 CORE: Final = "tests/protocols/test_epaxos.py::"
+READS: Final = "tests/protocols/test_epaxos_reads.py::"
 REPAIR: Final = "tests/protocols/test_epaxos_repair.py::"
 RECOVERY: Final = "tests/protocols/test_epaxos_recovery.py::"
 
@@ -324,11 +325,34 @@ class SkipsWhatItCannotRead(Mutant):
         return super()._readable(ctx, {key: value for key, value in disk.items() if value is not CORRUPT})
 
 
+class ReadsAskNobody(Mutant):
+    """A read without an instance asks a majority for the writes that it must see."""
+
+    __slots__ = ()
+    killed_by = READS + "test_a_write_that_was_answered_elsewhere_is_waited_for"
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def _read_quorum(self) -> int:
+        return 1
+
+
+class ReadsAtOnce(Mutant):
+    """It waits until these are executed."""
+
+    __slots__ = ()
+    killed_by = READS + "test_a_write_that_was_answered_elsewhere_is_waited_for"
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def _may_look(self, command: Command, writes: Dependencies) -> bool:
+        return True
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     SingleBallot, ForgetsAccepted, ComparesWithZero, NeverMayHaveCommitted, FastPathAlthoughRepliesDiffer,
     TieBrokenByArrival, ExecutesAsCommitted, AnswersAtCommit, AcceptDoesNotJoin, PromiseNotRecorded,
     PreAcceptanceNotDurable, PreAcceptLeavesEarly, CommitLeavesEarly, ForgetsAcceptedNoop, ValidatesNothing,
     ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
     LosesCommandOfNoop, RejoinsAtOnce, AsksAMajority, ReusesNumbers, PutsUpNoFence, SkipsWhatItCannotRead,
+    ReadsAskNobody, ReadsAtOnce,
 )  # fmt: skip
 """All of the above."""
