@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="A time-out exceeds a round trip, or fires at any moment.",
 )
+@click.option(
+    "--network",
+    type=click.Choice(["any", "fifo"]),
+    default="any",
+    show_default=True,
+    help="The order in which the messages of a link arrive.",
+)
 @click.option("--window", type=int, default=2, show_default=True, help="How many successive rounds may be in use.")
 @click.option("--ballots", type=int, help="The last round there is.  [default: unbounded, equal up to a shift]")
 @click.option("--fairness", "names", multiple=True, metavar="NAME", help="Only this assumption; may be repeated.")

@@ -99,3 +99,9 @@ def test_the_command_prints_a_verdict_for_each_assumption() -> None:
     assert result.exit_code == 0, result.output
     assert "strong: nothing may ever be chosen" in result.output
     assert "every-choice: no cycle found" in result.output
+
+
+def test_links_in_order_take_states_away_and_the_patient_proposers_of_two_rounds_do_not_duel() -> None:
+    graph = undecided(proposers=2, network="fifo")
+    assert (len(graph.edges), graph.closed) == (4_549, True)
+    assert survives(graph) == set()

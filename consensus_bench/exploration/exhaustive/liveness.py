@@ -2,7 +2,8 @@
 
 The protocol compares rounds and adds one to the highest it knows, so that a state and the same state with all rounds
 raised behave alike once every proposer has heard of a round. States are equal up to that shift; a window bounds how far
-rounds may lie apart. The network loses and duplicates nothing (equal messages under way count once), in any order.
+rounds may lie apart. The network loses and duplicates nothing (where the order of arrival
+is any, equal messages under way count once).
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ Timers: TypeAlias = Literal["any", "patient"]
 under way any more (``retry_ms`` exceeds the round trip, as the options demand)."""
 OUTBID: Final = "outbid"
 """Stands among a replica's timers when its last was set for a shorter wait than ``retry_ms``: after a Nack."""
+Network: TypeAlias = Literal["any", "fifo"]
+"""In which order the messages of a link arrive."""
 Envelope: TypeAlias = tuple[int, int, Message]
 Action: TypeAlias = tuple[str, int, int, str]
 """("deliver", source, to, message type) or ("time-out", replica, replica, name)."""
-State: TypeAlias = tuple[tuple[int, ...], frozenset[Envelope]]
+State: TypeAlias = tuple[tuple[int, ...], tuple[Envelope, ...]]
 
 ROUNDS: Final = ("round", "highest")
 
@@ -56,7 +59,7 @@ class Undecided:
 
     def __init__(
         self, protocol: type[Replica], options: Options, *, proposers: int, timers: Timers, window: int,
-        ballots: int | None = None, states: int = 200_000,
+        ballots: int | None = None, states: int = 200_000, network: Network = "any",
     ) -> None:  # fmt: skip
         if protocol.name != "basic-paxos":
             raise ConfigError(f"liveness {protocol.name}: only basic-paxos has states that are equal up to ballots")
@@ -69,6 +72,7 @@ class Undecided:
 
         self.proposers, self.timers, self.window, self.ballots, self.bound = proposers, timers, window, ballots, states
         self._commands = Bounds(proposers=proposers, commands=proposers).make_commands()
+        self.network = network
         self._context = Context()
         self._retry_ns = int(options.retry_ms * 1_000_000)
         self._nodes: list[_Node] = []
@@ -105,27 +109,38 @@ class Undecided:
 
     def _start(self) -> State:
         nodes: list[int] = []
-        sent: set[Envelope] = set()
+        sent: list[Envelope] = []
         for me, node in enumerate(self._first):
             if me < self.proposers:
                 node, envelopes = self._call(me, node, "request", self._commands[me])
-                sent.update(envelopes)
+                sent += envelopes
             nodes.append(self._intern(node))
-        return tuple(nodes), frozenset(sent)
+        return tuple(nodes), self._way(tuple(sent))
 
     def _steps(self, state: State) -> Iterator[tuple[Action, Message | None, State]]:
         nodes, way = state
-        for envelope in sorted(way, key=repr):
-            source, to, message = envelope
+        for place, (source, to, message) in enumerate(way):
+            if self.network == "fifo" and place and way[place - 1][:2] == (source, to):
+                continue
             node, sent = self._step(nodes[to], "deliver", (source, message))
             after = (*nodes[:to], self._intern(node), *nodes[to + 1 :])
-            yield ("deliver", source, to, type(message).__name__), message, (after, (way - {envelope}).union(sent))
+            yield (
+                ("deliver", source, to, type(message).__name__),
+                message,
+                (after, self._way((*way[:place], *way[place + 1 :], *sent))),
+            )
         for me in range(self.proposers):
             if "retry" not in self._nodes[nodes[me]].timers or (self.timers == "patient" and self._waits(me, state)):
                 continue
             node, sent = self._step(nodes[me], "timer", "retry")
             after = (*nodes[:me], self._intern(node), *nodes[me + 1 :])
-            yield ("time-out", me, me, "retry"), None, (after, way.union(sent))
+            yield ("time-out", me, me, "retry"), None, (after, self._way((*way, *sent)))
+
+    def _way(self, envelopes: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
+        """By link, in the order of sending; in any order where that does not matter, and equal messages once."""
+        if self.network == "fifo":
+            return tuple(sorted(envelopes, key=lambda envelope: envelope[:2]))
+        return tuple(sorted(set(envelopes), key=lambda envelope: (*envelope[:2], repr(envelope[2]))))
 
     def _waits(self, me: int, state: State) -> bool:
         """Whether it was not outbid, and something of its ballot is under way: sent by it or in answer to it."""
@@ -202,7 +217,7 @@ class Undecided:
             return state
         down = lowest - 1
         nodes = tuple(self._intern(_lowered(self._nodes[number], down)) for number in state[0])
-        return nodes, frozenset((source, to, _lower(message, down)) for source, to, message in state[1])
+        return nodes, self._way(tuple((source, to, _lower(message, down)) for source, to, message in state[1]))
 
 
 def _lowered(node: _Node, down: int) -> _Node:
