@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover reads break soak track-record lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -67,6 +67,10 @@ failover: $(STAMP)
 # Ways to read side by side: the log, ReadIndex, leases, quorum reads.
 reads: $(STAMP)
 	$(BIN)/python results/reads/make.py
+
+# What each protection costs beside the temptation to leave it out.
+protection: $(STAMP)
+	$(BIN)/python results/protection/make.py
 
 # Every attack with its control: the report, the diagrams, the traces.
 break: $(STAMP)
