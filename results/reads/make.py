@@ -27,7 +27,8 @@ WAYS: Final = {
     "multi-paxos, lease": (
         "multi-paxos", {"reads": "lease"}, "rates of clocks differ by at most clock_drift_bound (1 %)",
     ),
-    "epaxos": ("epaxos", {}, "none"),
+    "epaxos, log": ("epaxos", {}, "none"),
+    "epaxos, quorum": ("epaxos", {"reads": "quorum"}, "none"),
 }  # fmt: skip
 """Name -> (protocol, options, what it assumes of clocks)."""
 SITES: Final = ("us-east-1", "us-west-2", "eu-west-1", "ap-northeast-1", "ap-southeast-1")
@@ -114,8 +115,8 @@ def page(rows: list[tuple[Any, ...]]) -> str:
     lines += [
         "",
         "A lease takes the majority's round trip out of a read, not the way to the leader: only clients at its site "
-        "read locally. ReadIndex costs a log read's latency and its messages, but no disk. A Multi-Paxos quorum read "
-        "needs no leader at all. EPaxos' reads are commands like any others; they do not interfere with one another.",
+        "read locally. ReadIndex costs a log read's latency and its messages, but no disk. A quorum read "
+        "needs neither leader nor disk. Otherwise EPaxos' reads are commands; they do not interfere with one another.",
         "",
         "![Latency of reads by site](figures/reads.png)",
     ]
