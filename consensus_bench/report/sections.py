@@ -133,8 +133,8 @@ def _sites(run: Run) -> Section:
     text = [
         "Execution latency: from the moment an operation was due until its result was back at the client. The lower "
         "bound is what the speed of the links and a majority of replicas allow any protocol that trusts no clock "
-        "(reads under a lease may be below it); the closed form is this protocol's own latency for a command that it decides, "
-        "for its leader, without jitter and without costs of the machines.",
+        "(reads under a lease may be below it); the closed form is this protocol's own latency for a command that it "
+        "decides, for its leader, without jitter and without costs of the machines.",
     ]
     if run.manifest.get("leader_choice"):
         text.append(f"Leader: {run.manifest['leader_choice']}")
