@@ -8,7 +8,9 @@ does not campaign, and acknowledges only what its disk really holds, until it is
    durable first. So it asks all others for their terms, and does nothing else until all have answered. The highest
    term counts as one in which it has voted. A majority of the others would not do: the one candidate that holds the
    forgotten vote may be the one that is silent (Michael et al., "Recovering Shared Objects without Stable Storage",
-   DISC 2017). Others that have lost their votes as well say so: they are no candidates any more.
+   DISC 2017). Others that have lost their votes as well say so: they are no candidates any more. Only as long as
+   they are a minority, this server counted: what a majority has committed is known to nobody when a majority's disks
+   are lost, and then no server may come back by itself.
 2. *Entries are lost.* It has them again, as far as anybody counted on them, when its log equals that of a leader
    - of the same term up to the end of what it had acknowledged: the last index that the disk has a trace of, or, where
      none is left, the leader's last index after the restart; or
@@ -123,7 +125,8 @@ class RaftRepair(RaftTransfer):
         ctx.forget(LOST)
 
     def _have_asked_enough(self) -> bool:
-        return len(self.replies) == len(self.others)
+        lost = 1 + sum(reply.term == UNKNOWN for reply in self.replies.values())
+        return len(self.replies) == len(self.others) and lost <= self.cluster.size - self.majority
 
     def _perhaps_repaired(self, ctx: Context, agreeing: int) -> None:
         """Our log equals that of the leader of our term up to ``agreeing``."""

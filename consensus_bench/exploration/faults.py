@@ -44,7 +44,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     order: float = 0.0
     """An operator asks some replica, leader or not, to hand its office over to another one."""
     damage: float = 0.0
-    """Share of the restarts, of one replica a run, that find the disk lost or some records corrupt."""
+    """Share of the restarts, of so many replicas a run, that find the disk lost or some records corrupt."""
+    damaged_at_most: int = 1
     skew_ms: float = 100.0
     """How far the replicas' clocks are apart at most."""
 

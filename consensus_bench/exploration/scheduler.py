@@ -130,7 +130,7 @@ class Scheduler:
         self._cut: frozenset[tuple[ReplicaId, ReplicaId]] = frozenset()
         self._losing = True
         self._late: list[Packet] = []
-        self._damaged: ReplicaId | None = None
+        self._damaged: set[ReplicaId] = set()
         self.world = World(protocol, options, self._cluster(), self._draw, self._answered, self._clock, observer)
         self._actions = self._thresholds()
 
@@ -401,15 +401,18 @@ class Scheduler:
         if not down:
             return False
         me = down[int(self.random.random() * len(down))]
-        if self.faults.damage and self._damaged in (None, me) and self.random.random() < self.faults.damage:
+        if self.faults.damage and self.random.random() < self.faults.damage and self._may_be_damaged(me):
             self._damage(me)
         self.world.restart(me)
         return True
 
+    def _may_be_damaged(self, me: ReplicaId) -> bool:
+        return me in self._damaged or len(self._damaged) < self.faults.damaged_at_most
+
     def _damage(self, me: ReplicaId) -> None:
         """The disk is lost, or a few of its records cannot be read."""
         disk, random = self.world.servers[me].disk, self.random
-        self._damaged = me
+        self._damaged.add(me)
         if random.random() < 0.4:
             disk.clear()
             disk[LOST] = None

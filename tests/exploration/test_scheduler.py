@@ -76,6 +76,21 @@ def test_no_damaged_disk_violates_anything(name: str, size: int) -> None:
         Scheduler(protocol, make_options(protocol, {}, size), size, seed, faults=faults).run()
 
 
+@pytest.mark.parametrize("name", REPAIRING)
+@pytest.mark.parametrize(("size", "damaged"), [(3, 3), (5, 2)])
+def test_however_many_disks_are_damaged_only_progress_may_be_lost(name: str, size: int, damaged: int) -> None:
+    """A majority's disks may hold what nobody else knows: then nobody goes on, rather than on something else."""
+    protocol = find_protocol(name)
+    for seed in range(100):
+        drawn = Faults.drawn(Random(seed), size)
+        faults = msgspec.structs.replace(
+            drawn, damage=0.5, damaged_at_most=damaged, crash=0.02, restart=0.04, crashed_at_most=size
+        )
+        scheduler = Scheduler(protocol, make_options(protocol, {}, size), size, seed, faults=faults)
+        scheduler.world.start()
+        scheduler.disturb(faults.steps)
+
+
 @pytest.mark.parametrize("name", [*protocol_names(), EXAMPLE], ids=lambda name: name.rpartition("/")[2])
 def test_every_message_of_a_protocol_is_seen(name: str) -> None:
     """No handler goes untested: 25 seeds at a time, until all were called."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from damage import DAMAGES, damaged, serves_in_the_end
-from raft_network import disk, entries
+from raft_network import PLAIN, A, B, RaftNetwork, disk, entries
 
 from consensus_bench.contract import CORRUPT, LOST, Cluster, Context, Effect, PropertyViolated, Snapshot
 from consensus_bench.contract.context import FORGET, PERSIST
@@ -84,11 +84,41 @@ def test_its_terms_count_as_voted_in_and_the_disk_says_so_before_anybody_hears()
 
 
 def test_who_lost_everything_as_well_is_no_candidate() -> None:
-    raft, _ = restarted({LOST: None})
-    told(raft, (0, UNKNOWN, NEVER), (2, 4, NEVER))
+    raft, _ = restarted({LOST: None}, size=5)
+    told(raft, (0, UNKNOWN, NEVER), (2, 4, NEVER), (3, 4, NEVER), (4, 2, NEVER))
     assert raft.current_term == 4
     other, _ = restarted({LOST: None}, me=0)
     assert sent(step(other, Deliver(1, AskTerm(NOW, 0))), TermReply) == [TermReply(NOW, UNKNOWN, NEVER)]
+
+
+def two_disks_of_three_lost(protocol: type[Raft]) -> tuple[Any, ...]:
+    """Servers 0 and 2 commit in term 2 while 1 leads term 1 for itself; then both lose their disks. The terms after."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    network.elect(1)
+    network.elect(0, among=(0, 2))
+    network.ask(0, A)
+    network.exchange(among=(0, 2))
+    network.exchange(among=(0, 2))
+    for me in (0, 2):
+        network.world.crash(me)
+        network.world.servers[me].disk = {LOST: None}
+    for me in (0, 2):
+        network.world.restart(me)
+    for _ in range(3):
+        network.exchange()
+        for me in (0, 2):
+            if network.replica(me)._is_damaged():
+                network.fire(me, "ask")
+        network.exchange()
+    network.ask(1, B)
+    network.exchange()
+    return tuple(network.replica(me).asking for me in (0, 2))
+
+
+def test_when_a_majority_has_lost_its_disks_nobody_goes_on() -> None:
+    assert two_disks_of_three_lost(Raft) == (True, True)
+    with pytest.raises(PropertyViolated, match="agreement"):
+        two_disks_of_three_lost(CountsTheLost)
 
 
 def test_repaired_by_the_leader_of_the_same_term_up_to_where_it_was() -> None:
@@ -170,6 +200,15 @@ def test_a_leader_begins_anew_with_a_follower_that_has_lost_its_log() -> None:
     raft.check()
     effects = step(raft, Deliver(1, Conflict(2, 1, 0, 0)))
     assert [m.previous_index for m in sent(effects, AppendEntries)] == [0], "its conflicts are believed again"
+
+
+class CountsTheLost(Raft):
+    """Servers that have lost their votes count as having answered, however many they are."""
+
+    __slots__ = ()
+
+    def _have_asked_enough(self) -> bool:
+        return len(self.replies) == len(self.others)
 
 
 # Mutants, on the schedule of tests/conformance/damage.py.
