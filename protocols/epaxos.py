@@ -665,7 +665,7 @@ class EPaxos(EPaxosReads):
             upto = min(upto, *[reported[row] for reported in self.reported])
             log = self.log[row]
             for number in range(self.collected[row] + 1, upto + 1):
-                del log[number]
+                log.pop(number, None)  # what a snapshot brought was never here
             self.collected[row] = max(upto, self.collected[row])
 
     def _highest_heard(self, row: int) -> int:

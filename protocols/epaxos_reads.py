@@ -26,7 +26,7 @@ from protocols.epaxos_repair import EPaxosRepair
 class EPaxosReads(EPaxosRepair):
     """What a replica needs for them."""
 
-    __slots__ = ("queries", "reading", "reads_apart", "round", "waiting_reads")
+    __slots__ = ("queries", "reading", "reads_apart", "round", "waited", "waiting_reads")
     constants: ClassVar[tuple[str, ...]] = ("reads_apart",)
 
     def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
@@ -40,16 +40,21 @@ class EPaxosReads(EPaxosRepair):
         """By number: the read, who has answered (bit mask), the latest writes that any of them knows."""
         self.waiting_reads: dict[Key, list[tuple[Command, Dependencies]]] = {}
         """Reads that wait for these writes, by key."""
+        self.waited: set[tuple[int, int]] = set()
+        """(client, sequence) of those that did so at the last tick."""
 
     def _read_by_quorum(self, ctx: Context, command: Command) -> None:
         if self.forgetful:
             self.parked.append(command)
         elif (command.client, command.sequence) not in self.reading:
             self.reading.add((command.client, command.sequence))
-            self.round += 1
-            self.queries[self.round] = (command, 0, self.none)
-            self._count_answer(ctx, self.round, self.me, self._latest_writes(command.key))
-            ctx.broadcast_unsynced(self.others, ReadQuery(self.life, self.round, command.key))
+            self._query(ctx, command)
+
+    def _query(self, ctx: Context, command: Command) -> None:
+        self.round += 1
+        self.queries[self.round] = (command, 0, self.none)
+        self._count_answer(ctx, self.round, self.me, self._latest_writes(command.key))
+        ctx.broadcast_unsynced(self.others, ReadQuery(self.life, self.round, command.key))
 
     def _latest_writes(self, key: Key) -> Dependencies:
         latest = self.index.latest.get(key)
@@ -101,9 +106,19 @@ class EPaxosReads(EPaxosRepair):
                     self._look_up(ctx, command)
 
     def _ask_reads_again(self, ctx: Context) -> None:
-        """At every tick: what lacks answers is asked again; a number may have become known without a decision."""
+        """At every tick: what lacks answers is asked again; a number may have become known without a decision. A read
+        that has waited since the last tick begins anew: it may wait for a write that crashes have made everybody
+        forget who had heard of it, and then later answers do not name it any more."""
         for number, (command, voters, _) in self.queries.items():
             silent = tuple(r for r in self.others if not voters >> r & 1)
             ctx.broadcast_unsynced(silent, ReadQuery(self.life, number, command.key))
         for key in list(self.waiting_reads):
             self._serve_reads(ctx, key)
+        waiting = [(key, read) for key, reads in self.waiting_reads.items() for read, _ in reads]
+        for key, read in waiting:
+            if (read.client, read.sequence) in self.waited:
+                kept = [(other, writes) for other, writes in self.waiting_reads.pop(key) if other != read]
+                if kept:
+                    self.waiting_reads[key] = kept
+                self._query(ctx, read)
+        self.waited = {(read.client, read.sequence) for _, read in waiting}

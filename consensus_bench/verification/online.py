@@ -131,6 +131,8 @@ class Verifier:
 
     def covers(self, snapshot: Snapshot, command: Command) -> bool:
         """Whether ``command`` was executed before ``snapshot`` was taken."""
+        if isinstance(self._order, _GraphOrder):
+            return self._order.covers(snapshot, command)
         return self._log("installs").covers(snapshot.place, command)
 
     def executions(self, replica: ReplicaId) -> int:
@@ -514,6 +516,10 @@ class _GraphOrder:
     def has_executed(self, replica: ReplicaId, command: Command) -> bool:
         session = self._sessions.get(command.client)
         flags = b"" if session is None else session[replica]
+        return 0 <= command.sequence < len(flags) and flags[command.sequence] == _EXECUTED
+
+    def covers(self, snapshot: Snapshot, command: Command) -> bool:
+        flags = self._images[snapshot][0].get(command.client, b"") if snapshot in self._images else b""
         return 0 <= command.sequence < len(flags) and flags[command.sequence] == _EXECUTED
 
     def restarted(self, replica: ReplicaId) -> None:

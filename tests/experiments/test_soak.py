@@ -136,6 +136,19 @@ def test_nothing_is_lost(protocol: str, first: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("protocol", "seed", "options"),
+    [
+        ("epaxos", 346, {}),  # a quorum read waited for a write that crashes had made everybody forget
+        ("epaxos", 1069, {}),  # a snapshot brought what was answered before the disk had caught up
+        ("epaxos", 1992, {}),  # a repaired replica forgot instances that a snapshot stood for
+        ("raft", 123, {"snapshot_every": 7}),  # as 1069
+    ],
+)
+def test_what_once_fell_holds(protocol: str, seed: int, options: dict[str, Any]) -> None:
+    assert first_violation(Soak(protocol=protocol, seed=seed, runs=1, options=options)) is None
+
+
+@pytest.mark.parametrize(
     ("file", "name", "falls"),
     [
         ("raft_mutants.py", "VotesTwice", "the protocol runs without an error"),  # "replicas 2 and 0 lead term 2"
