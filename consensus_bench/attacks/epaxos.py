@@ -32,6 +32,21 @@ def joined_is_not_voted(table: Table) -> None:
     table.exchange((1, 2))
 
 
+def votes_of_anybody(table: Table) -> None:
+    """Replica 0 commits, executes and answers with the equal votes of 3 and 4, and dies. 1, who had voted otherwise and
+    has its own command accepted after that of 0, recovers with 2, who had heard nothing, and 3: one vote for what was
+    committed, which proves nothing if the fast quorum can be anybody. So it begins again, now after its own command."""
+    table.ask(1, swap(1))
+    table.ask(0, swap(0))
+    for voter in (1, 3, 4):
+        table.deliver(0, voter, "PreAccept")
+    for voter in (3, 4):
+        table.deliver(voter, 0, "PreAcceptOk")
+    table.exchange((1, 2, 3))
+    _recover(table, 1)
+    table.exchange((1, 2, 3))
+
+
 def _recover(table: Table, replica: int) -> None:
     """Its timer fires until it loses patience. That it hears of nobody is part of the schedule."""
     for _ in range(MOST_SWEEPS):
@@ -87,5 +102,18 @@ ATTACKS: Final = (
             unsafe_settings={"unsafe_single_ballot": True},
         ),
         incident="the published protocol, its TLA+ specification and its implementation, from 2013 to 2019",
+    ),
+    Attack(
+        name="epaxos-published-fast-quorum",
+        protocol="epaxos",
+        assumption="recovery knows whose equal votes commit on the fast path",
+        guarantee="recovery finds what was committed",
+        change='unsafe_any_quorum = true: rules = "sosp13" without thrifty, as published: any equal replies will do',
+        expected=SAFETY,
+        source=f"{SOSP}, sections 4.4, 4.7",
+        runner=Scheduled(
+            unsafe="epaxos", safe="epaxos", script=votes_of_anybody, replicas=5, commands=(swap(0), swap(1)),
+            settings={"rules": "sosp13"}, unsafe_settings={"unsafe_any_quorum": True},
+        ),
     ),
 )  # fmt: skip

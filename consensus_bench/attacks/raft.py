@@ -59,6 +59,15 @@ ATTACKS: Final = (
         incident="tikv issue 3572: two leaders in one term; PySyncObj issue 201: term and vote were not persisted",
     ),
     _attack(
+        "raft-term-not-on-disk", "UnsafeTermNotOnDisk", RESTART,
+        assumption="the term is on disk before it is heard of",
+        guarantee="one leader a term, and terms that only rise",
+        change="_save_vote writes nothing",
+        source=f"{PAPER}, figure 2",
+        incident="PySyncObj issue 201 (under Patroni): after a restart of all, terms began anew, and committed entries "
+        "were overwritten",
+    ),
+    _attack(
         "raft-any-log", "UnsafeAnyLog", CHANGE,
         assumption="votes only for logs that are up-to-date",
         guarantee="a new leader has every committed entry",

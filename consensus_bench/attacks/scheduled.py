@@ -19,7 +19,7 @@ from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import KEY
 from consensus_bench.exploration.site import Event, Impossible
-from consensus_bench.exploration.trace import Envelope
+from consensus_bench.exploration.trace import Envelope, Violation
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -103,9 +103,9 @@ class Table:
         if self.execution.violation is not None:
             raise _Over
 
-    def finding(self) -> Finding:
-        """What the execution so far shows."""
-        violation = self.execution.violation
+    def finding(self, judged: Violation | None = None) -> Finding:
+        """What the execution so far shows, to verification or else to a judge."""
+        violation = self.execution.violation or judged
         trace = self.execution.trace(self._spec, self._settings, violation)
         if violation is None:
             detail = f"the schedule's {trace.length} steps violate nothing"
@@ -117,6 +117,12 @@ class Table:
 
 
 Script: TypeAlias = Callable[[Table], None]
+Judge: TypeAlias = Callable[[Table], Violation | None]
+"""Looks for what verification cannot see: a guarantee beyond what a history of the clients shows."""
+
+
+def no_judge(_table: Table) -> None:
+    """Verification sees all there is."""
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +135,7 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[Command, ...]
     settings: dict[str, Any] = {}
     unsafe_settings: dict[str, Any] = {}
+    judge: Judge = no_judge
 
     def attack(self) -> Finding:
         """Without the assumption."""
@@ -146,4 +153,4 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
         table = Table(spec, settings, self.replicas, self.commands)
         with suppress(_Over):
             self.script(table)
-        return table.finding()
+        return table.finding(self.judge(table))

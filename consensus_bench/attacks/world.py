@@ -39,7 +39,10 @@ ROT: Final = (
 us-east-1 is down when eu-west-1 is back."""
 FIVE_NEAR: Final = ("us-east-1", "us-east-2", "ca-central-1", "us-west-2", "us-west-1")
 SLOW_CLOCK: Final = "clock-drift:us-east-1@0.5+8,ppm=-500000"
+LEADER_DIES: Final = "crash:us-east-1@2"
 DEPOSED: Final = "partition:us-east-1|replicas@3+4"
+PAPER: Final = 'Ongaro, Ousterhout, "In Search of an Understandable Consensus Algorithm" (USENIX ATC 2014)'
+THESIS: Final = 'Ongaro, "Consensus: Bridging Theory and Practice" (2014)'
 HOWARD: Final = (
     'Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" (Decentralized Thoughts, '
     "2020-12-12)"
@@ -185,6 +188,20 @@ ATTACKS: Final = (
         runner=Simulated(
             protocol="raft", faults=NOT_TRANSITIVE, control_faults=NOT_TRANSITIVE,
             options={"pre_vote": False, "check_quorum": False}, sites=FIVE, leader="eu-west-1", duration_s=15.0,
+        ),
+    ),
+    Attack(
+        name="raft-equal-timeouts",
+        protocol="raft",
+        assumption="election time-outs are random",
+        guarantee="split votes end",
+        change="the leader dies, and the two others have time-outs of exactly 1 s; the control draws from 1 to 2 s",
+        expected=LIVENESS,
+        source=f'{PAPER}, section 5.2; {THESIS}, section 3.4',
+        runner=Simulated(
+            protocol="raft", faults=(LEADER_DIES,), control_faults=(LEADER_DIES,), leader="us-east-1",
+            options={"election_timeout_ms": [1000.0, 1000.0]},
+            control_options={"election_timeout_ms": [1000.0, 2000.0]}, duration_s=15.0,
         ),
     ),
     Attack(

@@ -49,6 +49,8 @@ STEPS = {
     "new-leader-leaves-gaps": 13,
     "old-leader-served": 11,
     "raft-vote-not-on-disk": 7,
+    "epochs-not-checked": 40,
+    "raft-term-not-on-disk": 7,
     "raft-any-log": 8,
     "raft-old-leader-obeyed": 8,
     "raft-early-acknowledgement": 9,
@@ -59,6 +61,7 @@ STEPS = {
     "epaxos-executed-as-committed": 6,
     "epaxos-cycle-in-order-of-arrival": 11,
     "epaxos-single-ballot": 16,
+    "epaxos-published-fast-quorum": 31,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from consensus_bench.contract import CORRUPT, NOOP, Ballot, Command, Context
 from protocols.multi_paxos import MultiPaxos
 from protocols.multi_paxos_learner import NEVER
-from protocols.multi_paxos_messages import Accept
+from protocols.multi_paxos_messages import Accept, Forward
 from protocols.slots import CHOSEN
 
 
@@ -76,6 +76,15 @@ class UnsafeOldLeadersServed(MultiPaxos):
             self.promised, self.leader = promised, leader
         else:
             super().on_accept(ctx, source, message)
+
+
+class UnsafeEpochsUnchecked(MultiPaxos):
+    """A request that was made to an earlier leadership is refused (option ``epochs``)."""
+
+    __slots__ = ()
+
+    def _is_current(self, message: Forward) -> bool:
+        return True
 
 
 class UnsafeNeverWritten(MultiPaxos):

@@ -21,6 +21,18 @@ class UnsafeVoteNotOnDisk(Raft):
         ctx.persist("vote", (self.current_term, None))
 
 
+class UnsafeTermNotOnDisk(Raft):
+    """The current term is on disk before anybody hears of it (Figure 2)."""
+
+    __slots__ = ()
+
+    def _save_vote(self, ctx: Context) -> None:
+        """Nothing is written."""
+
+    def check(self) -> None:
+        """A log that is ahead of its term would be noticed; here it is not, as it was not in production."""
+
+
 class UnsafeAnyLog(Raft):
     """A vote goes only to a candidate whose log is at least as up-to-date (section 5.4.1)."""
 
