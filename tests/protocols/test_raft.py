@@ -50,7 +50,7 @@ from consensus_bench.contract.context import (
 )
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Timer, step
-from protocols.raft import CHUNK, Raft
+from protocols.raft import Raft
 from protocols.raft_log import LogEntry, RaftLog
 from protocols.raft_messages import (
     Appended,
@@ -64,6 +64,7 @@ from protocols.raft_messages import (
     RequestVote,
     Vote,
 )
+from protocols.raft_replication import CHUNK
 
 
 def server(terms: Sequence[int] = (), me: int = 0, size: int = 3, term: int | None = None, **options: Any) -> Raft:
