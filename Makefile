@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record liveness lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -76,6 +76,10 @@ protection: $(STAMP)
 break: $(STAMP)
 	rm -rf results/break
 	$(BIN)/consensus-bench break --all --out results/break
+
+# How long proposers outbid each other, by their random back-off.
+liveness: $(STAMP)
+	$(BIN)/python results/liveness/make.py
 
 # 2,000 random scenarios full of faults per protocol; exit status 1 if anything was lost.
 soak: $(STAMP)
