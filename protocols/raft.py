@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 
 from consensus_bench.contract import (
     NOOP,
+    ChangeMembers,
     Cluster,
     Command,
     Context,
@@ -68,8 +69,8 @@ from protocols.raft_replication import RaftReplication
 
 class Raft(RaftReplication):
     """One server: clients' requests, the beginning and end of a term that it leads, timers. What it inherits, each with
-    a file raft_*.py of its own: replication, snapshots, repair of what its disk has lost, transfer of the office, reads
-    without a place in the log, and elections."""
+    a file raft_*.py of its own: replication, snapshots, repair of what its disk has lost, the change of members,
+    transfer of the office, reads without a place in the log, and elections."""
 
     __slots__ = ("batch_ns", "heartbeat_ns", "queue", "retry_ns")
     constants: ClassVar[tuple[str, ...]] = ("batch_ns", "heartbeat_ns", "retry_ns")
@@ -77,7 +78,7 @@ class Raft(RaftReplication):
     options_type = RaftOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, PreVote, PreVoteReply, RequestVote, Vote, AppendEntries, Appended, Conflict, Refused,
-        Confirm, Confirmed, TimeoutNow, HandOver, AskTerm, TermReply,
+        Confirm, Confirmed, TimeoutNow, HandOver, ChangeMembers, AskTerm, TermReply,
         Snapshot, InstallSnapshot,
     )  # fmt: skip
     durable: ClassVar[tuple[str, ...]] = ("current_term", "voted_for", "log")
@@ -94,7 +95,7 @@ class Raft(RaftReplication):
     def on_start(self, ctx: Context) -> None:
         """Follow, unless chosen to lead first. (No pre-vote then: nobody leads who could be disturbed.)"""
         self.heard_ns = ctx.clock_ns - self.election_ns[0]  # never
-        if self.cluster.first_leader == self.me:
+        if self.cluster.first_leader == self.me and self._is_member():
             self._campaign(ctx)
         else:
             ctx.set_timer("election", *self.election_ns)
@@ -244,6 +245,7 @@ class Raft(RaftReplication):
         elif name == "heartbeat":
             self._send_heartbeats(ctx)
             self._confirm_at_heartbeat(ctx)
+            self._catch_up(ctx)
             if self.successor is not None:
                 self._caught_up(ctx, self.successor)
             ctx.set_timer("heartbeat", self.heartbeat_ns)
@@ -255,6 +257,8 @@ class Raft(RaftReplication):
             self._check_quorum(ctx)
         elif name == "ask":
             self._ask_terms(ctx)
+        elif name == "transfer" and not self._may_campaign():
+            self._step_down(ctx)  # no member any more: somebody else will be elected
         elif name in ("batch", "transfer"):
             self.successor = None  # it was no use: serve again
             if self.queue:
@@ -265,7 +269,7 @@ class Raft(RaftReplication):
         from the new one: it steps down (thesis section 6.2)."""
         answering = self.heard | 1 << self.me
         self.heard = 0
-        if answering.bit_count() < self.majority:
+        if not self._is_quorum(answering):
             self._step_down(ctx)
 
     # --- looking at it ------------------------------------------------------------------------------------------------
@@ -289,6 +293,9 @@ class Raft(RaftReplication):
         assert self.commit_index <= last, f"{self.commit_index} are committed, but the log ends at {last}"
         assert (self.leader == self.me) == (self.role == LEADER), f"a {self.role} takes {self.leader} for the leader"
         behind = self.next_index
+        latest, members = self.configurations[-1]
+        settled = self.everyone_counts and latest <= self.commit_index
+        assert latest <= last and members == self.members, f"{self.members} in force, {members} at {latest}"
         if self.role != LEADER:
             assert not (behind or self.probing or self.in_step), f"a {self.role} has followers"
             return
@@ -298,4 +305,5 @@ class Raft(RaftReplication):
         assert all(self.match_index[r] < index <= last + 1 for r, index in behind.items()), f"next {behind}"
         assert all(last - self.match_index[r] <= self.options.window for r in self.in_step), "a window is exceeded"
         above = sum(match > self.floor for match in self.match_index)
-        assert above == self.ahead < self.majority, f"{above} above {self.floor}, {self.ahead} counted"
+        assert above == self.ahead, f"{above} above {self.floor}, {self.ahead} counted"
+        assert above < self.majority or not settled, f"{above} above {self.floor} are a majority"

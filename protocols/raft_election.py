@@ -8,7 +8,8 @@ least as up-to-date as its own, so that a leader holds every committed entry (se
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final, TypeAlias
 
 from consensus_bench.contract import Cluster, Context, Replica, ns
 from protocols.quorums import majority
@@ -20,16 +21,23 @@ PRE_CANDIDATE: Final = "pre-candidate"
 CANDIDATE: Final = "candidate"
 LEADER: Final = "leader"
 
+Members: TypeAlias = tuple[int, ...]
+"""A set of servers, as a bit mask; while they change two, the old members and the new ones (raft_membership.py)."""
+
 
 class RaftElection(Replica):
     """The persistent state of a Raft server, and its handlers for elections. ``Raft`` adds everything else."""
 
-    __slots__ = ("current_term", "election_ns", "heard_ns", "leader", "log", "majority", "role", "voted_for", "votes")
-    constants: ClassVar[tuple[str, ...]] = ("election_ns", "majority")
+    __slots__ = (
+        "current_term", "election_ns", "everyone", "everyone_counts", "heard_ns", "leader", "log", "majority",
+        "members", "role", "voted_for", "votes",
+    )  # fmt: skip
+    constants: ClassVar[tuple[str, ...]] = ("election_ns", "everyone")
 
     def __init__(self, me: int, cluster: Cluster, options: RaftOptions) -> None:
         super().__init__(me, cluster, options)
-        self.majority = majority(cluster.size)
+        self.everyone: Members = ((1 << cluster.size) - 1,)
+        self._use_members(((1 << (options.first_members or cluster.size)) - 1,))
         low, high = options.election_timeout_ms
         self.election_ns = (ns(low), ns(high))
         self.current_term = 0
@@ -51,6 +59,26 @@ class RaftElection(Replica):
     def _stop_leading(self, ctx: Context) -> None:
         """No longer lead."""
 
+    # --- majorities ---------------------------------------------------------------------------------------------------
+
+    def _use_members(self, members: Members) -> None:
+        """Whose votes count from now on."""
+        self.members = members
+        self.everyone_counts = members == self.everyone
+        self.majority = max(majority(each.bit_count()) for each in members)
+        """Fewer servers are no quorum, whoever they are. So many are one if all servers are members."""
+
+    def _is_quorum(self, servers: int) -> bool:
+        """Whether these servers, a bit mask, have among them a majority of each set of members."""
+        return all((servers & each).bit_count() >= majority(each.bit_count()) for each in self.members)
+
+    def _held_by_quorum(self, reached: Sequence[int]) -> int:
+        """The highest number that a quorum has reached, of what each server has."""
+        if self.everyone_counts:
+            return sorted(reached)[-self.majority]
+        each_reached = [[n for server, n in enumerate(reached) if each >> server & 1] for each in self.members]
+        return min(sorted(numbers)[-majority(len(numbers))] for numbers in each_reached)
+
     # --- leader election (section 5.2, 5.4.1) -------------------------------------------------------------------------
 
     def _time_out(self, ctx: Context) -> None:
@@ -67,7 +95,7 @@ class RaftElection(Replica):
         self.role = PRE_CANDIDATE
         self.votes = 1 << self.me
         ctx.set_timer("election", *self.election_ns)
-        if self.majority == 1:
+        if self._is_quorum(self.votes):
             self._campaign(ctx)
         else:
             ctx.broadcast_unsynced(self.others, PreVote(self.current_term + 1, self.log.last_index, self.log.last_term))
@@ -85,7 +113,7 @@ class RaftElection(Replica):
         if message.granted:
             if self.role == PRE_CANDIDATE and message.term == self.current_term + 1:
                 self.votes |= 1 << source
-                if self.votes.bit_count() >= self.majority:
+                if self._is_quorum(self.votes):
                     self._campaign(ctx)
         elif message.term > self.current_term:
             self._enter_term(ctx, message.term)
@@ -159,7 +187,7 @@ class RaftElection(Replica):
             self._enter_term(ctx, message.term)
         elif message.granted and message.term == self.current_term and self.role == CANDIDATE:
             self.votes |= 1 << source
-            if self.votes.bit_count() >= self.majority:
+            if self._is_quorum(self.votes):
                 self._lead(ctx)
 
     # --- terms (section 5.1) ------------------------------------------------------------------------------------------

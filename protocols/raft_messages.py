@@ -36,7 +36,9 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     clock_drift_bound: float = 0.01
     """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
     back, reads may be stale."""
-
+    first_members: int = 0
+    """The members at the beginning: so many, from the first replica on (0: all). The others are spare servers, which an
+    operator may make members (``ChangeMembers``, section 6)."""
     snapshot_every: int = 0
     """After so many entries a server takes a snapshot and discards its log, but for as many entries again, for
     followers that are a little behind (section 7). 0: it keeps the whole log."""
@@ -54,6 +56,8 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ConfigError(f"queue_limit = {self.queue_limit}: must be at least 1")
         if self.snapshot_every < 0:
             raise ConfigError(f"snapshot_every = {self.snapshot_every}: must not be negative (0: no snapshots)")
+        if self.first_members < 0 or self.first_members > size:
+            raise ConfigError(f"first_members = {self.first_members}: there are {size} replicas (0: all are members)")
         if self.reads == "lease" and not self.check_quorum:
             raise ConfigError('reads = "lease": needs check_quorum = true, by which followers refuse votes')
         if not 0 <= self.clock_drift_bound < 1:
@@ -116,12 +120,13 @@ class Appended(Message, frozen=True, gc=False):
 
 class InstallSnapshot(Message, frozen=True, gc=False):
     """Instead of entries that the leader of ``term`` has discarded: its state machine, the sessions that belong to it,
-    and the term of the last entry that it stands for."""
+    the term of the last entry that it stands for, and the members then (a bit mask, or two)."""
 
     term: int
     snapshot: Snapshot
     sessions: SessionsImage
     last_term: int
+    members: tuple[int, ...]
 
 
 class Conflict(Message, frozen=True, gc=False):
@@ -169,8 +174,10 @@ class AskTerm(Message, frozen=True, gc=False):
 
 
 class TermReply(Message, frozen=True, gc=False):
-    """The sender's term (-1: it has lost it as well), and if it leads that, its last index (else one beyond all)."""
+    """The sender's term (-1: it has lost it as well), and if it leads that, its last index (else one beyond all); who
+    are the members as far as it knows, a bit mask or two."""
 
     question: int
     term: int
     leader_index: int
+    members: tuple[int, ...]

@@ -99,7 +99,7 @@ class RaftReads(RaftElection):
             return
         self.confirmed[source] = message.round
         self.confirmed[self.me] = self.round
-        by_majority = sorted(self.confirmed)[-self.majority]
+        by_majority = self._held_by_quorum(self.confirmed)
         sent_ns = self.round_sent_ns.get(by_majority)
         if sent_ns is None:
             return  # no more than was known before
@@ -111,7 +111,7 @@ class RaftReads(RaftElection):
     def _serve_confirmed(self, ctx: Context) -> None:
         """The reads that a majority has confirmed, once an entry of the term is committed."""
         if self.unconfirmed and self._knows_all_committed():
-            confirmed = sorted(self.confirmed)[-self.majority]
+            confirmed = self._held_by_quorum(self.confirmed)
             reads, self.unconfirmed = self.unconfirmed, []
             for number, command in reads:
                 if number <= confirmed:

@@ -16,7 +16,7 @@ does not campaign, and acknowledges only what its disk really holds, until it is
      none is left, the leader's last index after the restart; or
    - of a later term, up to an entry of that term. That leader was elected without our vote, by a majority of the
      others: these meet each majority that our entries were counted in, and vote for nobody who lacks what was
-     committed (section 5.4.3).
+     committed (section 5.4.3; while the members change, majorities of the old and of the new ones meet likewise).
 
 A leader that believed our acknowledgements must be told, or it would take our conflicts for old ones.
 """
@@ -28,9 +28,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import CORRUPT, LOST, Cluster, Context
+from protocols.quorums import majority
 from protocols.raft_election import LEADER
+from protocols.raft_membership import RaftMembership
 from protocols.raft_messages import AskTerm, PreVote, RaftOptions, RequestVote, TermReply, TimeoutNow
-from protocols.raft_transfer import RaftTransfer
 
 UNKNOWN: Final = -1
 """The term of a server that has lost its vote as well."""
@@ -38,7 +39,7 @@ NEVER: Final = 1 << 62
 """No index of a leader of the same term proves anything."""
 
 
-class RaftRepair(RaftTransfer):
+class RaftRepair(RaftMembership):
     """What a server needs for it. ``Raft`` calls ``_read_disk``, and ``_perhaps_repaired`` when its log agrees with a
     leader's."""
 
@@ -69,6 +70,7 @@ class RaftRepair(RaftTransfer):
                 break
             assert index == self.log.last_index + 1, f"entry {index} on disk follows {self.log.last_index}"
             self.log.entries.append(disk[index])
+        self._members_in_log()
         end = indexes[-1] if indexes else 0
         for index in range(self.log.last_index + 1, end + 1):
             ctx.forget(index)
@@ -97,7 +99,8 @@ class RaftRepair(RaftTransfer):
         """Tell our term, when it is durable."""
         term = UNKNOWN if self.asking else self.current_term
         leads = self.role == LEADER
-        ctx.send(source, TermReply(message.question, term, self.log.last_index if leads else NEVER))
+        last_index = self.log.last_index if leads else NEVER
+        ctx.send(source, TermReply(message.question, term, last_index, self.members))
         if leads:
             self._restart_follower(ctx, source, message.last_index)
 
@@ -125,8 +128,14 @@ class RaftRepair(RaftTransfer):
         ctx.forget(LOST)
 
     def _have_asked_enough(self) -> bool:
-        lost = 1 + sum(reply.term == UNKNOWN for reply in self.replies.values())
-        return len(self.replies) == len(self.others) and lost <= self.cluster.size - self.majority
+        """Whether all have answered, and whoever has not lost its votes is a majority of the members. (We may have lost
+        who these are. But if a configuration is in force, a majority of the one before knows it, and so on back to the
+        first: if the intact are no majority of the last one, some of them know one of which they are none.)"""
+        replies = self.replies.items()
+        intact = sum(1 << server for server, reply in replies if reply.term != UNKNOWN)
+        known = {*self.members, *(each for _, reply in replies if reply.term != UNKNOWN for each in reply.members)}
+        enough = all((intact & each).bit_count() >= majority(each.bit_count()) for each in known)
+        return len(self.replies) == len(self.others) and enough
 
     def _perhaps_repaired(self, ctx: Context, agreeing: int) -> None:
         """Our log equals that of the leader of our term up to ``agreeing``."""

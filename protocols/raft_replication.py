@@ -50,12 +50,13 @@ class RaftReplication(RaftSnapshots):
         self.floor = 0
         """No match up to this index can commit anything more: see ``_first_countable``."""
         self.ahead = 0
-        """How many match indexes are above ``floor``: only when they are a majority, a median has to be found."""
+        """How many match indexes are above ``floor``: only when they may be a quorum, a median has to be found."""
         self.heard = 0
         """Who has answered since the last "quorum" timer, as a bit mask."""
         self.last_at_retry = 0
         self.match_at_retry = self.match_index[:]
         self.successor = None
+        self.catching_up = None
         self._forget_reads()
 
     # --- followers ----------------------------------------------------------------------------------------------------
@@ -77,6 +78,8 @@ class RaftReplication(RaftSnapshots):
                 last += 1
                 held.append(entry)
                 ctx.persist(last, entry)
+                if entry.command.kind == "noop":
+                    self._learn_members(last, entry.command)
         elif self._agrees(last, message.previous_term):
             self._merge(ctx, last, new)
             last += len(new)
@@ -130,6 +133,7 @@ class RaftReplication(RaftSnapshots):
         assert first > self.commit_index, f"entry {first} is overwritten, but {self.commit_index} are committed"
         for index in range(first, first + len(self.log.truncate(first))):
             self._forget(ctx, index)
+        self._unlearn_members(first)
 
     def _forget(self, ctx: Context, index: int) -> None:
         ctx.forget(index)
@@ -139,6 +143,8 @@ class RaftReplication(RaftSnapshots):
         for entry in entries:
             append(entry)
             persist(first, entry)
+            if entry.command.kind == "noop":
+                self._learn_members(first, entry.command)
             first += 1
 
     def _acknowledge(self, ctx: Context, leader: int, match_index: int) -> None:
@@ -182,8 +188,9 @@ class RaftReplication(RaftSnapshots):
         if index <= before:
             return
         match_index[source] = index
-        if before <= self.floor < index:
-            self.ahead += 1
+        if index > self.floor:
+            if before <= self.floor:
+                self.ahead += 1
             if self.ahead >= self.majority:
                 self._advance_commit_index(ctx)
         if self.successor is not None:
@@ -195,9 +202,14 @@ class RaftReplication(RaftSnapshots):
             self._feed(ctx, source)
 
     def _advance_commit_index(self, ctx: Context) -> None:
-        """The highest index that a majority has is committed."""
+        """The highest index that a quorum has is committed."""
         ordered = sorted(self.match_index)
-        index = ordered[-self.majority]
+        if self.everyone_counts:
+            index = ordered[-self.majority]
+        else:
+            index = self._held_by_quorum(self.match_index)
+            if index <= self.floor:
+                return  # so many have more, but learners are among them, or both majorities are needed
         self.floor = index
         self.ahead = len(ordered) - bisect_right(ordered, index)
         self._commit(ctx, index)
@@ -206,12 +218,13 @@ class RaftReplication(RaftSnapshots):
 
     def _commit(self, ctx: Context, index: int) -> None:
         """All entries up to ``index`` are committed: execute them in order. The leader answers."""
-        base, entries = self.log.base_index + 1, self.log.entries
+        base, entries, last_noop = self.log.base_index + 1, self.log.entries, 0
         sessions, pending, leading = self.sessions, self.pending, self.role == LEADER
         for number in range(self.commit_index + 1, index + 1):
             command = entries[number - base].command
             ctx.commit(number, command)
             if command.kind == "noop":
+                last_noop = number
                 continue
             if sessions.add(command):  # once, however many entries hold the command (thesis section 6.3)
                 ctx.execute(command)
@@ -222,6 +235,8 @@ class RaftReplication(RaftSnapshots):
         self.commit_index = index
         if index >= self.snapshot_at:
             self._take_snapshot(ctx)
+        if last_noop and leading:
+            self._members_committed(ctx, last_noop)
 
     def on_conflict(self, ctx: Context, source: int, message: Conflict) -> None:
         """Try again further back (section 5.3), a whole term at a time. Between the hint and the rejected index the

@@ -1,9 +1,9 @@
 """Raft: snapshots, which let servers discard their logs (section 7; thesis chapter 5).
 
 Every server takes its own. Beside the state machine it keeps what the protocol must know of the entries that the
-snapshot stands for: the sessions, and index and term of the last one. All of it is one record on disk, with the entries
-that it replaces removed in the same step. Entries somewhat older than the snapshot stay, for followers that are a
-little behind; whoever needs older ones gets the snapshot (InstallSnapshot, here in one message).
+snapshot stands for: the sessions, the members, and index and term of the last one. All of it is one record on disk,
+with the entries that it replaces removed in the same step. Entries somewhat older than the snapshot stay, for followers
+that are a little behind; whoever needs older ones gets the snapshot (InstallSnapshot, here in one message).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import CORRUPT, Cluster, Command, Context, Snapshot
+from protocols.raft_election import Members
 from protocols.raft_messages import Appended, InstallSnapshot, RaftOptions
 from protocols.raft_repair import NEVER, RaftRepair
 from protocols.sessions import Sessions, SessionsImage
@@ -32,8 +33,8 @@ class RaftSnapshots(RaftRepair):
         super().__init__(me, cluster, options)
         self.sessions = self.sessions_type()
         self.pending: dict[tuple[int, int], Command] = {}
-        self.snapshot: tuple[Snapshot, SessionsImage, int] | None = None
-        """The newest, its sessions, and the term of its last entry."""
+        self.snapshot: tuple[Snapshot, SessionsImage, int, Members] | None = None
+        """The newest, its sessions, the term of its last entry, and the members then."""
         self.taking: tuple[int, SessionsImage] | None = None
         """The last entry of the one that was asked for and has not come, and the sessions as they were then."""
         self._plan_snapshot()
@@ -55,9 +56,11 @@ class RaftSnapshots(RaftRepair):
         """The one that was asked for last: keep it, and discard what is older by as many entries again."""
         if self.taking is None or message.place != self.taking[0] or message.place < self.log.base_index:
             return
-        self.snapshot = (message, self.taking[1], self.log.term(message.place))
+        place = message.place
+        self.snapshot = (message, self.taking[1], self.log.term(place), self._members_at(place))
         self.taking = None
-        gone = self.log.discard(message.place - self.options.snapshot_every)
+        gone = self.log.discard(place - self.options.snapshot_every)
+        self._forget_members()
         self._save_snapshot(ctx, gone)
 
     def _save_snapshot(self, ctx: Context, gone: Iterable[int]) -> None:
@@ -78,8 +81,8 @@ class RaftSnapshots(RaftRepair):
                 self._ask_terms(ctx)
             return
         if saved is not None:
-            snapshot, sessions, term, self.log.base_index, self.log.base_term = saved
-            self._adopt(ctx, snapshot, sessions, term)
+            snapshot, sessions, term, members, self.log.base_index, self.log.base_term = saved
+            self._adopt(ctx, snapshot, sessions, term, members)
             covered = [key for key in disk if isinstance(key, int) and key <= snapshot.place]
             if any(disk[key] is CORRUPT for key in covered):  # the snapshot stands for them anyhow
                 disk = {key: value for key, value in disk.items() if key not in covered}
@@ -87,10 +90,13 @@ class RaftSnapshots(RaftRepair):
                 self._save_snapshot(ctx, sorted(covered))
         super()._read_disk(ctx, disk)
 
-    def _adopt(self, ctx: Context, snapshot: Snapshot, sessions: SessionsImage, last_term: int) -> None:
+    def _adopt(
+        self, ctx: Context, snapshot: Snapshot, sessions: SessionsImage, last_term: int, members: Members
+    ) -> None:
         """Be where ``snapshot`` is."""
         ctx.install(snapshot)
-        self.snapshot = (snapshot, sessions, last_term)
+        self.snapshot = (snapshot, sessions, last_term, members)
+        self._begin_members(snapshot.place, members)
         self.taking = None
         self.sessions.restore(sessions)
         self.pending = {key: command for key, command in self.pending.items() if not self.sessions.executed(command)}
@@ -114,7 +120,7 @@ class RaftSnapshots(RaftRepair):
             log = self.log
             agrees = place <= log.last_index and log.holds(place, message.last_term)
             gone = log.discard(place) if agrees else log.begin_after(place, message.last_term)
-            self._adopt(ctx, message.snapshot, message.sessions, message.last_term)
+            self._adopt(ctx, message.snapshot, message.sessions, message.last_term, message.members)
             self._save_snapshot(ctx, gone)
         if self.repair is not None:
             self._perhaps_repaired(ctx, place)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from consensus_bench.contract import (
-    NOOP,
     Cluster,
     Command,
     Context,
@@ -281,7 +280,7 @@ class Execution:
         tag, a, b = effect
         if tag == COMMIT:
             record.committed.append(Committed(place=as_data(a), command=b))
-            if b not in self._commands and b != NOOP:
+            if b not in self._commands and b.kind != "noop":
                 raise PropertyViolated(VALIDITY, f"{b} is committed at place {a}: no client asked for it")
             self._verifier.committed(replica, a, b)
         elif tag == EXECUTE:

@@ -42,7 +42,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """Some links let nothing through until ``heal``; what is under way on them arrives late."""
     heal: float = 0.02
     order: float = 0.0
-    """An operator asks some replica, leader or not, to hand its office over to another one."""
+    """An operator asks some replica, leader or not, to hand its office over, or to change who the members are."""
     damage: float = 0.0
     """Share of the restarts, of so many replicas a run, that find the disk lost or some records corrupt."""
     damaged_at_most: int = 1

@@ -21,11 +21,13 @@ from consensus_bench.contract import (
     CORRUPT,
     LOST,
     OPERATOR,
+    ChangeMembers,
     Cluster,
     Command,
     ConfigError,
     Effect,
     HandOver,
+    Message,
     Options,
     PropertyViolated,
     Replica,
@@ -49,6 +51,10 @@ RETRY_NS: Final = ns(3000)
 """In the second phase a client asks again after this time."""
 LATE_MESSAGES: Final = 10
 """About so many messages are put aside at a time."""
+CHANGES: Final = 0.5
+"""Share of the operator's orders that change who the members are, where the protocol can."""
+STAYING: Final = 0.6
+"""How probably each replica is a member then."""
 HELD_UP: Final = 3
 """How many messages are looked at for one whose link is not cut."""
 
@@ -451,8 +457,15 @@ class Scheduler:
     def _order_some(self) -> bool:
         if HandOver not in self.protocol.messages:
             return False
-        whom, to = int(self.random.random() * self.size), int(self.random.random() * self.size)
-        self.world.in_flight.append((OPERATOR, whom, HandOver(to)))
+        random, replicas = self.random, range(self.size)
+        whom, to = int(random.random() * self.size), int(random.random() * self.size)
+        order: Message = HandOver(to)
+        if ChangeMembers in self.protocol.messages and random.random() < CHANGES:
+            members = tuple(r for r in replicas if r == to or random.random() < STAYING)
+            # Of so few members a majority's disks may be lost, after which nobody may go on.
+            if not self.faults.damage or len(members) > 2 * self.faults.damaged_at_most:
+                order = ChangeMembers(members)
+        self.world.in_flight.append((OPERATOR, whom, order))
         return True
 
     # --- what the world asks ------------------------------------------------------------------------------------------

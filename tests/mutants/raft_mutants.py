@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import Command, Context
+from protocols.quorums import majority
 from protocols.raft import Raft
+from protocols.raft_election import Members
 from protocols.raft_log import LogEntry
 from protocols.raft_messages import Appended, Conflict, PreVote, RequestVote, Vote
 from protocols.sessions import Sessions
 
+MEMBERSHIP: Final = "tests/protocols/test_raft_membership.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 SCHEDULED: Final = "tests/protocols/test_raft.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -290,11 +293,76 @@ class LeadsWithoutAMajority(Mutant):
         pass
 
 
+class _Counting(Mutant):
+    """Base of those that count otherwise who is a member."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _counted(self) -> Members:
+        return self.members
+
+    def _is_quorum(self, servers: int) -> bool:
+        return all((servers & each).bit_count() >= majority(each.bit_count()) for each in self._counted())
+
+    def _held_by_quorum(self, reached: Sequence[int]) -> int:
+        return max(n for n in reached if self._is_quorum(sum(1 << r for r, m in enumerate(reached) if m >= n)))
+
+
+class CountsNewMembersOnly(_Counting):
+    """While the members change, a majority of the old ones is needed (section 6)."""
+
+    __slots__ = ()
+
+    def _counted(self) -> Members:
+        return self.members[-1:]
+
+
+class CountsOldMembersOnly(_Counting):
+    """While the members change, a majority of the new ones is needed (section 6)."""
+
+    __slots__ = ()
+
+    def _counted(self) -> Members:
+        return self.members[:1]
+
+
+class CountsItselfAsMember(_Counting):
+    """A leader that is no member any more does not count itself (section 6)."""
+
+    __slots__ = ()
+
+    def _is_quorum(self, servers: int) -> bool:
+        own = servers & 1 << self.me
+        return all((servers & each | own).bit_count() >= majority(each.bit_count()) for each in self.members)
+
+
+class ChangesInOneStep(Mutant):
+    """Between the old members and the new ones lies a time in which both must agree (section 6, Figure 10)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _append_members(self, ctx: Context, members: Members) -> None:
+        super()._append_members(ctx, members[-1:])
+
+
+class KeepsRemovedMembers(Mutant):
+    """When a configuration is removed from the log, the one before it is in force again (section 6)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _unlearn_members(self, first: int) -> None:
+        pass
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     VotesForAnyLog, ComparesLengthsOnly, VotesTwice, VotedForNotDurable, TermNotDurable, SolicitsEarly, VotesEarly,
     CountsOldVotes, CountsOldAcknowledgements, TakesRefusalsForAgreement, ObeysOldLeaders, CountsOlderTerms,
     SkipsTheConsistencyCheck, TruncatesAlways, KeepsConflicts, CommitsBeyondNew, AcknowledgesItsWholeLog,
     AcknowledgesEarly, CountsItselfEarly, ForgetsNothing, ExecutesRetries, BeginsWithoutNoop, PreVoteBeginsATerm,
     IgnoresTheVoteLease, LeadsWithoutAMajority,
+    CountsNewMembersOnly, CountsOldMembersOnly, CountsItselfAsMember, ChangesInOneStep, KeepsRemovedMembers,
 )  # fmt: skip
 """All of the above."""

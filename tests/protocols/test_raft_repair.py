@@ -28,6 +28,8 @@ from protocols.raft_messages import (
 from protocols.raft_repair import NEVER, UNKNOWN
 
 NOW = 7_000_000_000
+ALL = (0b111,)
+"""The members."""
 
 
 def restarted(found: Mapping[Any, Any], size: int = 3, me: int = 1) -> tuple[Raft, list[Effect]]:
@@ -41,7 +43,7 @@ def sent(effects: list[Effect], kind: type) -> list[Any]:
 
 def told(raft: Raft, *replies: tuple[int, int, int]) -> None:
     for source, term, index in replies:
-        step(raft, Deliver(source, TermReply(NOW, term, index)))
+        step(raft, Deliver(source, TermReply(NOW, term, index, raft.everyone)))
 
 
 LOST_VOTES = [{LOST: None}, {**disk([1, 1]), "vote": CORRUPT}, {**disk([1]), "repair": CORRUPT}]
@@ -71,14 +73,14 @@ def test_a_majority_of_the_others_is_not_enough() -> None:
 def test_answers_to_an_earlier_question_do_not_count() -> None:
     raft, _ = restarted({LOST: None})
     for source in (0, 2):
-        step(raft, Deliver(source, TermReply(NOW - 1, 3, NEVER)))
+        step(raft, Deliver(source, TermReply(NOW - 1, 3, NEVER, ALL)))
     assert raft.asking
 
 
 def test_its_terms_count_as_voted_in_and_the_disk_says_so_before_anybody_hears() -> None:
     raft, _ = restarted({LOST: None})
-    step(raft, Deliver(0, TermReply(NOW, 3, NEVER)))
-    effects = step(raft, Deliver(2, TermReply(NOW, 2, NEVER)))
+    step(raft, Deliver(0, TermReply(NOW, 3, NEVER, ALL)))
+    effects = step(raft, Deliver(2, TermReply(NOW, 2, NEVER, ALL)))
     assert [(tag, a) for tag, a, _ in effects] == [(PERSIST, "vote"), (PERSIST, "repair"), (FORGET, LOST)]
     assert [vote.granted for vote in sent(step(raft, Deliver(2, RequestVote(3, 9, 9))), Vote)] == [False]
 
@@ -88,7 +90,7 @@ def test_who_lost_everything_as_well_is_no_candidate() -> None:
     told(raft, (0, UNKNOWN, NEVER), (2, 4, NEVER), (3, 4, NEVER), (4, 2, NEVER))
     assert raft.current_term == 4
     other, _ = restarted({LOST: None}, me=0)
-    assert sent(step(other, Deliver(1, AskTerm(NOW, 0))), TermReply) == [TermReply(NOW, UNKNOWN, NEVER)]
+    assert sent(step(other, Deliver(1, AskTerm(NOW, 0))), TermReply) == [TermReply(NOW, UNKNOWN, NEVER, ALL)]
 
 
 def two_disks_of_three_lost(protocol: type[Raft]) -> tuple[Any, ...]:
@@ -155,7 +157,7 @@ def test_a_damaged_entry_and_what_follows_it_is_asked_for_again() -> None:
 
 
 def test_without_its_snapshot_a_log_is_worth_nothing() -> None:
-    snapshot = (Snapshot(3, ()), (), 1, 3, 1)
+    snapshot = (Snapshot(3, ()), (), 1, ALL, 3, 1)
     found = {"vote": (2, 0), "snapshot": snapshot, 4: entries([2])[0]}
     raft, _ = restarted(found)
     assert (raft.commit_index, raft.log.base_index, raft.log.last_index, raft.repair) == (3, 3, 4, None)
@@ -168,7 +170,7 @@ def test_without_its_snapshot_a_log_is_worth_nothing() -> None:
 
 def test_a_damaged_entry_that_the_snapshot_stands_for_is_no_loss() -> None:
     tail = dict(enumerate(entries([1, 1, 1, 1, 2])[2:], 3))
-    raft, effects = restarted({"vote": (2, 0), "snapshot": (Snapshot(4, ()), (), 1, 2, 1), **tail, 3: CORRUPT})
+    raft, effects = restarted({"vote": (2, 0), "snapshot": (Snapshot(4, ()), (), 1, ALL, 2, 1), **tail, 3: CORRUPT})
     assert (raft.log.base_index, raft.log.last_index, raft.repair) == (4, 5, None)
     assert [a for tag, a, _ in effects if tag == FORGET] == [3, 4]
 
@@ -195,7 +197,7 @@ def test_a_leader_begins_anew_with_a_follower_that_has_lost_its_log() -> None:
     for source in (0, 1, 2):
         step(raft, Deliver(source, Appended(2, 4)))
     effects = step(raft, Deliver(1, AskTerm(NOW, 1)))
-    assert sent(effects, TermReply) == [TermReply(NOW, 2, 4)]
+    assert sent(effects, TermReply) == [TermReply(NOW, 2, 4, ALL)]
     assert [(m.previous_index, len(m.entries)) for m in sent(effects, AppendEntries)] == [(1, 3)]
     raft.check()
     effects = step(raft, Deliver(1, Conflict(2, 1, 0, 0)))

@@ -23,6 +23,9 @@ from protocols.raft import Raft
 from protocols.raft_messages import Appended, AppendEntries, Conflict, InstallSnapshot, RaftOptions, Vote
 from protocols.sessions import Sessions
 
+ALL = (0b111,)
+"""The members."""
+
 
 def sent(effects: list[Effect], kind: type) -> list[Any]:
     return [b for _, _, b in effects if isinstance(b, kind)]
@@ -97,7 +100,7 @@ def test_a_snapshot_replaces_a_log_that_ends_before_it() -> None:
     raft, _ = follower(2, commit=1)
     sessions = Sessions()
     sessions.add(put(1))
-    message = InstallSnapshot(3, Snapshot(9, (("x", 5),)), sessions.image(), 2)
+    message = InstallSnapshot(3, Snapshot(9, (("x", 5),)), sessions.image(), 2, ALL)
     effects = step(raft, Deliver(0, message))
     assert [(tag, a) for tag, a, _ in effects if tag in (INSTALL, FORGET)] == [
         (INSTALL, message.snapshot), (FORGET, 1), (FORGET, 2),
@@ -109,13 +112,13 @@ def test_a_snapshot_replaces_a_log_that_ends_before_it() -> None:
 
 def test_entries_beyond_a_snapshot_are_kept() -> None:
     raft, _ = follower(6, every=0, commit=1)
-    step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1)))
+    step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1, ALL)))
     assert (raft.log.base_index, raft.log.last_index) == (4, 6)
 
 
 def test_an_older_snapshot_changes_nothing() -> None:
     raft, _ = follower(6, every=0)
-    effects = step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1)))
+    effects = step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1, ALL)))
     assert not [a for tag, a, _ in effects if tag in (INSTALL, PERSIST, FORGET)]
     assert sent(effects, Appended) == [Appended(1, 4)]
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import NOOP, Command, Key, PropertyViolated, apply
+from consensus_bench.contract import Command, Key, PropertyViolated, apply
 from consensus_bench.contract.context import COMMIT, EXECUTE
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.handlers import Event
@@ -38,7 +38,7 @@ class Observations:
         self.broken: list[Broken] = [None]
         self._replicas = replicas
         self._decides = decides
-        self._known = {*commands, NOOP}
+        self._known = set(commands)
         self._numbers: dict[Lives, int] = {(NEW,): 0}
         self._after: dict[tuple[int, tuple[Event, ...]], int] = {}
         self._pairs: dict[tuple[int, int], Broken] = {}
@@ -91,7 +91,7 @@ class Observations:
         broken: Broken = None
         for tag, a, b in events:
             if tag == COMMIT:
-                if b not in self._known:
+                if b not in self._known and b.kind != "noop":
                     broken = broken or (VALIDITY, f"{b} is committed at place {a}: no client asked for it")
                 broken = broken or _try(verifier.committed, 0, a, b)
                 commits[a] = b
