@@ -9,9 +9,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from consensus_bench import contract
 from consensus_bench.contract import HandOver, Replica
 from consensus_bench.simulation.faults import AnyFault, Fault, Nemesis
 from consensus_bench.simulation.faults.kinds import (
+    ChangeMembers,
     CorruptRecord,
     Crash,
     DuplicatingLink,
@@ -32,13 +34,17 @@ PROMISES: Final[tuple[tuple[str, Callable[[type[Replica]], bool], tuple[str, ...
     ("crash-recovery on an asynchronous network", lambda _protocol: True, SAFE),
     ("repair of one damaged disk", lambda protocol: protocol.repairs_disks, ()),  # see _damage
     ("orderly hand-over", lambda protocol: HandOver in protocol.messages, ("hand-over",)),
+    ("change of members", lambda protocol: changes_members(protocol), ()),  # see _changes
 )
 """(promise, which protocols make it, the kinds of fault that they then survive). Of the kinds in none of these,
 ``lying-fsync`` breaks what every protocol here is built on; ``corrupt-record``, ``misdirected-write`` and ``crash``
-with ``disk = lose`` need a protocol that rejoins by repair, and strike one replica of a run in which all come back."""
+with ``disk = lose`` need a protocol that rejoins by repair, and strike one replica of a run in which all come back. So
+are ``change-members`` given only in such runs, since few members bear few crashes, and none with damaged disks."""
 START_S: Final = 0.2
 DAMAGED: Final = 0.35
 """Share of the runs in which a disk is damaged, where the protocol repairs it and all replicas come back."""
+CHANGING: Final = 0.5
+"""Share of the runs in which members change, where they can, all replicas come back and no disk is damaged."""
 TURBULENT: Final = 0.4
 """Share of the runs in which nothing is on time."""
 MOST_TURBULENT: Final = 60
@@ -65,6 +71,11 @@ def kinds_for(protocol: type[Replica]) -> tuple[str, ...]:
     return tuple(kind for _, promises, kinds in PROMISES if promises(protocol) for kind in kinds)
 
 
+def changes_members(protocol: type[Replica]) -> bool:
+    """Whether an operator can change who the members are."""
+    return contract.ChangeMembers in protocol.messages
+
+
 def turbulent(seed: int) -> bool:
     """Whether nothing is on time in the run with this seed."""
     return plain_stream(seed, "soak", "weather").random() < TURBULENT
@@ -73,7 +84,8 @@ def turbulent(seed: int) -> bool:
 def survivable(options: Mapping[str, Any], size: int) -> int:
     """How many replicas may stay down for good while the others must go on: a minority, fewer with larger quorums."""
     largest = max(int(options.get(name, 0)) for name in ("phase1_quorum", "phase2_quorum"))
-    return min((size - 1) // 2, size - largest)
+    members = int(options.get("first_members", 0)) or size
+    return min((members - 1) // 2, size - largest)
 
 
 def draw_faults(
@@ -106,9 +118,12 @@ def draw_faults(
         down -= 1
     faults += [Crash(target=f"any {down}", at=end)] if down else []
     all_come_back = all(fault.duration for fault in faults if isinstance(fault, Crash))
+    damage: list[Fault] = []
     if protocol.repairs_disks and all_come_back and survivable(options, len(sites)):  # what one disk has, others have
-        faults += _damage(plain_stream(seed, "soak", "damage"), sites, timing, faults)
-    return tuple(faults)
+        damage = _damage(plain_stream(seed, "soak", "damage"), sites, timing, faults)
+    if changes_members(protocol) and all_come_back and not damage:
+        faults += _changes(plain_stream(seed, "soak", "members"), sites, timing)
+    return (*faults, *damage)
 
 
 def _storms(draw: Random, timing: Timing) -> list[Fault]:
@@ -193,6 +208,20 @@ def _damage(draw: Random, sites: tuple[str, ...], timing: Timing, others: Sequen
                 faults.append(MisdirectedWrite(target=site, at=before))
         faults.append(Crash(target=site, at=at, duration=duration))
     return faults
+
+
+def _changes(draw: Random, sites: tuple[str, ...], timing: Timing) -> list[Fault]:
+    """In some runs an operator changes who the members are, at any time and again and again."""
+    if draw.random() >= CHANGING:
+        return []
+    return [
+        ChangeMembers(
+            target="leader",
+            at=_time(1000 * (START_S + draw.random() * timing.faults_s)),
+            members="+".join(draw.sample(sites, draw.randint(1, len(sites)))),
+        )
+        for _ in range(draw.randint(1, 12))
+    ]
 
 
 def _span(fault: Fault) -> tuple[int, int]:

@@ -190,6 +190,7 @@ def _variant(protocol: type[Replica], draw: Random, size: int, timing: Timing) -
         "toq_slack_ms": draw.choice((0.0, 4.0)) if toq else 4.0,
         "reads": _reads(protocol, draw.random()),
         "snapshot_every": draw.choice((0, 0, 5, 40)),
+        "first_members": draw.choice((0, 0, 0, 3)),
     }
     known = protocol.options_type.__struct_fields__
     return {name: value for name, value in drawn.items() if name in known}

@@ -35,9 +35,9 @@ def show(value: Any) -> str:
 
 
 def show_command(command: Command) -> str:
-    """A command as a client would write it: ``swap x=1``, ``get x``, ``noop``."""
+    """A command as a client would write it: ``swap x=1``, ``get x``, ``noop`` (with what a protocol wrote into it)."""
     if command.kind == "noop":
-        return "noop"
+        return f"noop: {command.key}" if command.key else "noop"
     return f"{command.kind} {command.key}" + ("" if command.kind == "get" else f"={command.value}")
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 import raft_mutants as mutants
+from fault_worlds import loaded
 from raft_network import PLAIN, A, B, C, D, RaftNetwork, violated
 
 from consensus_bench.contract import LOST, OPERATOR, ChangeMembers, ConfigError, HandOver, PropertyViolated
 from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.experiments.measure import judged
 from consensus_bench.exploration import Faults, Scheduler
 from consensus_bench.exploration.world import Summary
 from protocols.raft import Raft
@@ -396,6 +398,21 @@ def a_change_that_was_removed(protocol: type[Raft]) -> None:
 def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
     assert violated(schedule, Raft) is None
     assert violated(schedule, mutant) is not None
+
+
+def test_spare_servers_replace_members_under_load() -> None:
+    """Of five servers three are members. Spares replace two of them, the leader among them, while clients go on."""
+    changes = ["change-members:leader@3,members=p0+p3+p4", "change-members:leader@5,members=p2+p3+p4"]
+    world = loaded(
+        "raft", [*changes, "crash:p1@4", "crash:p0@7"], options={"first_members": 3}, client_timeout_ms=700.0
+    )
+    result, _ = judged("run", world, lambda: False)
+    assert {check.verdict for check in result.checks} == {"holds"}
+    assert [entry.kind for entry in world.fault_log] == ["change-members", "crash", "change-members", "crash"]
+    leaders = [who for _, who in world.elections]
+    assert leaders[0] == 0 and leaders[-1] in (2, 3, 4)
+    assert (world.operations.column("answered_ns") > 0).all()
+    assert [machine.replica.members for machine in world.machines[2:]] == [(0b11100,)] * 3
 
 
 def test_random_schedules_full_of_changes_violate_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fault_worlds import PROTOCOLS, Beating, Writing, fsync, heard, loaded, toys
 from worlds import MS, Ping, Toy, geography, toy_world
 
-from consensus_bench.contract import OPERATOR, Command, ConfigError, Context, HandOver
+from consensus_bench.contract import OPERATOR, ChangeMembers, Command, ConfigError, Context, HandOver
 from consensus_bench.simulation.faults.parsing import parse_fault
 from consensus_bench.simulation.network import NO_JITTER, Jitter
 from consensus_bench.simulation.profiles import Profile
@@ -358,3 +358,38 @@ def test_an_ordered_hand_over_reaches_the_leader_and_nobody_else() -> None:
     assert world.fault_log == []
     with pytest.raises(ConfigError, match="not another replica's site"):
         toy_world(Deaf, geography(matrix), faults=(parse_fault("hand-over:p1@1,to=p1"),), duration_s=2.0, workload=IDLE)
+
+
+def test_an_operator_names_the_members() -> None:
+    class Deaf(Toy):
+        __slots__ = ()
+
+        def on_request(self, ctx: Context, command: Command) -> None:
+            """Nobody is answered."""
+
+    class Obedient(Deaf):
+        __slots__ = ()
+        messages = (*Toy.messages, ChangeMembers)
+
+        def on_change_members(self, ctx: Context, source: int, message: ChangeMembers) -> None:
+            self.seen.append((ctx.clock_ns, source, message.members))
+
+    def ordered(protocol: type[Toy], line: str) -> World:
+        world = toy_world(
+            protocol, geography([[0.0, 30.0], [30.0, 0.0]]), faults=(parse_fault(line),), duration_s=2.0, workload=IDLE
+        )
+        world.run()
+        return world
+
+    world = ordered(Obedient, "change-members:p1@1,members=p1+p0")
+    assert (1_000 * MS, OPERATOR, (0, 1)) in world.machines[1].replica.seen
+    assert [entry.kind for entry in world.fault_log] == ["change-members"]
+    assert ordered(Deaf, "change-members:p1@1,members=p0").fault_log == []
+    for line, says in (
+        ("change-members:p1@1", "names no members"),
+        ("change-members:p1@1,members=p0+p9", "there is no replica at 'p9'"),
+        ("change-members:p1@1,members=p0+p0", "'p0' is named twice"),
+        ("change-members:p1@1+1,members=p0", "happens in a moment"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            ordered(Obedient, line)

@@ -184,11 +184,22 @@ class HandOver(Momentary, frozen=True, kw_only=True, tag="hand-over"):
     to: str = ""
 
 
+class ChangeMembers(Momentary, frozen=True, kw_only=True, tag="change-members"):
+    """No fault but an operator's order: the leader is asked to make the replicas at these sites (joined by ``+``) the
+    members. A protocol whose members cannot change is not struck."""
+
+    members: str = ""
+
+    def sites(self) -> tuple[str, ...]:
+        """The sites that are named."""
+        return tuple(site.strip() for site in self.members.split("+") if site.strip())
+
+
 AnyFault: TypeAlias = (
     Crash | TornCrash | Pause
     | Partition | Flapping | Swizzle | SlowLink | LossyLink | DuplicatingLink | ReorderingLink
     | SlowCpu | StallingDisk | SlowFsync | FailingFsync | LyingFsync | ClockSkew | ClockDrift
-    | CorruptRecord | MisdirectedWrite | HandOver
+    | CorruptRecord | MisdirectedWrite | HandOver | ChangeMembers
 )  # fmt: skip
 """Any kind of fault, told apart by the key ``kind``."""
 KINDS: Final[dict[str, type[Fault]]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}

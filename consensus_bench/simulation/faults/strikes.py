@@ -16,6 +16,7 @@ from consensus_bench import contract
 from consensus_bench.simulation.events import NORMAL, Alarm
 from consensus_bench.simulation.faults.disk import NEVER_NS
 from consensus_bench.simulation.faults.kinds import (
+    ChangeMembers,
     ClockDrift,
     ClockSkew,
     CorruptRecord,
@@ -237,6 +238,15 @@ def _hand_over(hit: Hit[HandOver]) -> Undo | None:
     return _over
 
 
+def _change_members(hit: Hit[ChangeMembers]) -> Undo | None:
+    world, machine = hit.world, hit.machine
+    if not machine.alive or contract.ChangeMembers not in machine.replica.messages:
+        return None
+    members = sorted(world.site_numbers[site] for site in hit.fault.sites())
+    world.operate(machine.me, contract.ChangeMembers(tuple(members)))
+    return _over
+
+
 STRIKES: Final[dict[type[Fault], Strike]] = {
     Crash: _crash,
     TornCrash: _torn_crash,
@@ -251,5 +261,6 @@ STRIKES: Final[dict[type[Fault], Strike]] = {
     CorruptRecord: _corrupt_record,
     MisdirectedWrite: _misdirected_write,
     HandOver: _hand_over,
+    ChangeMembers: _change_members,
 }
 """What strikes replicas; what strikes links is in links.py."""

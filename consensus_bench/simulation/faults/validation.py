@@ -8,6 +8,7 @@ from typing import Final
 from consensus_bench.contract import ConfigError
 from consensus_bench.simulation.faults.kinds import (
     KINDS,
+    ChangeMembers,
     ClockDrift,
     ClockSkew,
     CorruptRecord,
@@ -71,6 +72,19 @@ def _check_target(fault: Fault, sites: Sequence[str], client_sites: Sequence[str
     check_selector(parse_selector(fault.target), sites)
     if isinstance(fault, HandOver) and fault.to and (fault.to not in sites or fault.to == fault.target):
         raise ConfigError(f"to = '{fault.to}': is not another replica's site: choose from {', '.join(sites)}")
+    if isinstance(fault, ChangeMembers):
+        _check_members(fault.sites(), sites)
+
+
+def _check_members(members: Sequence[str], sites: Sequence[str]) -> None:
+    known = f"choose from {', '.join(sites)}, as in members={'+'.join(sites[:3])}"
+    if not members:
+        raise ConfigError(f"names no members: {known}")
+    for number, site in enumerate(members):
+        if site not in sites:
+            raise ConfigError(f"members: there is no replica at '{site}': {known}")
+        if site in members[:number]:
+            raise ConfigError(f"members: '{site}' is named twice")
 
 
 def _check_trigger(fault: Fault, duration_s: float) -> None:
