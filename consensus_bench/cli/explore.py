@@ -82,7 +82,7 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
 
     bounds = Bounds(**{name: value for name, value in flags.items() if name not in _MODES})
     walks = None if flags["walks"] is None else (flags["walks"], flags["steps"], flags["seed"])
-    report = explore(flags["protocol"], bounds, _settings(flags["settings"]), flags["properties"], walks)
+    report = explore(flags["protocol"], bounds, parse_settings(flags["settings"]), flags["properties"], walks)
     path = _save(report, flags["trace_file"])
     if flags["as_json"]:
         click.echo(msgspec.json.encode(report))
@@ -91,7 +91,8 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     _finish(ctx, report)
 
 
-def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
+def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """``option=value`` pairs as a dictionary; ``ConfigError`` for what is none."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -1,22 +1,33 @@
-"""``consensus-bench liveness PROTOCOL``: can it go on for ever without choosing anything, and under which fairness?"""
+"""``consensus-bench liveness PROTOCOL``: can it go on for ever without reaching its goal, and under which fairness?"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from consensus_bench.cli.explore import parse_settings
 from consensus_bench.contract.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from consensus_bench.exploration.exhaustive.fairness import Lasso
-    from consensus_bench.exploration.exhaustive.liveness import Edge
+    from consensus_bench.exploration.exhaustive.liveness import Edge, Graph
+    from consensus_bench.exploration.exhaustive.repetition import Repetition
+
+NEVER = {"chosen": "nothing may ever be chosen", "elected": "nobody may ever be elected"}
+AT_LAST = {"chosen": "something is chosen", "elected": "somebody is elected"}
 
 
 @click.command("liveness")
 @click.argument("protocol", default="basic-paxos")
-@click.option("--proposers", type=int, default=2, show_default=True, help="Replicas, of three, that clients ask.")
+@click.option("--replicas", type=int, default=3, show_default=True)
+@click.option(
+    "--proposers", type=int, default=2, show_default=True, help="Replicas that clients ask and whose time-outs fire."
+)
 @click.option(
     "--timers",
     type=click.Choice(["patient", "any"]),
@@ -34,41 +45,77 @@ if TYPE_CHECKING:
 @click.option("--window", type=int, default=2, show_default=True, help="How many successive rounds may be in use.")
 @click.option("--ballots", type=int, help="The last round there is.  [default: unbounded, equal up to a shift]")
 @click.option("--fairness", "names", multiple=True, metavar="NAME", help="Only this assumption; may be repeated.")
-@click.option("--states", type=int, default=200_000, show_default=True, help="Distinct undecided states, at most.")
+@click.option("--states", type=int, default=200_000, show_default=True, help="Distinct states, at most.")
+@click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the protocol.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write verdicts.txt, verdicts.json, and the cycle: lasso.json (a trace), lasso.svg, lasso.png.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print verdicts and lassos as JSON.")
-def command(protocol: str, names: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Find, for each fairness assumption, a fair execution of PROTOCOL that chooses nothing for ever.
+def command(
+    protocol: str, names: tuple[str, ...], settings: tuple[str, ...], out: Path | None, as_json: bool, **flags: Any
+) -> None:
+    """Find, for each fairness assumption, a fair execution of PROTOCOL that goes on for ever and chooses nothing
+    (basic-paxos), or elects nobody (raft, multi-paxos).
 
-    What is found is a fair execution. What is not found does not exist within the window, if the graph closed.
+    What is found is a fair execution, and is run twice around with the real classes before it is told. What is not
+    found does not exist within the window, if the graph closed.
     """
     from consensus_bench.contract.registry import find_protocol, make_options
     from consensus_bench.exploration.exhaustive.fairness import FAIRNESS, fair_lasso
     from consensus_bench.exploration.exhaustive.liveness import Undecided
+    from consensus_bench.exploration.exhaustive.repetition import repeat
+    from consensus_bench.exploration.exhaustive.subjects import subject_of
 
     for name in names:
         if name not in FAIRNESS:
             raise ConfigError(f"--fairness {name}: choose from {', '.join(FAIRNESS)}")
     found = find_protocol(protocol)
-    graph = Undecided(found, make_options(found, {}, 3), **flags).graph()
+    given = {**subject_of(found.name).settings, **parse_settings(settings)}
+    options = make_options(found, given, flags["replicas"])
+    search = Undecided(found, options, **flags)
+    graph = search.graph()
     lassos = {name: fair_lasso(graph, FAIRNESS[name]) for name in names or FAIRNESS}
-    if as_json:
-        facts = {"states": len(graph.edges), "closed": graph.closed, "blocked": graph.blocked, "lassos": lassos}
-        click.echo(msgspec.json.encode(facts, enc_hook=str))
-        return
+    repetitions = {
+        name: repeat(search, lasso, found, options, protocol, given)
+        for name, lasso in lassos.items()
+        if lasso is not None
+    }
+    lines = _lines(search.subject.goal, graph, lassos)
+    facts = {"states": len(graph.edges), "closed": graph.closed, "blocked": graph.blocked, "lassos": lassos}
+    encoded = msgspec.json.encode(facts, enc_hook=str)
+    if out is not None:
+        _write(out, lines, encoded, list(repetitions.values()))
+    click.echo(encoded if as_json else "\n".join(lines))
+
+
+def _lines(goal: str, graph: Graph, lassos: Mapping[str, Lasso | None]) -> list[str]:
     extent = "all of them" if graph.closed else "NOT all: the bound on states was reached"
-    click.echo(f"{len(graph.edges):,} undecided states, {extent}; {graph.blocked:,} steps lead out of the bounds")
+    counts = f"{len(graph.edges):,} states before anything is {goal}, {extent}"
+    lines = [f"{counts}; {graph.blocked:,} steps lead out of the bounds"]
     for name, lasso in lassos.items():
-        click.echo(f"{name}: {_verdict(lasso, graph.closed and not graph.blocked)}")
-    longest = next((lasso for lasso in reversed(lassos.values()) if lasso is not None), None)
-    if longest is not None:
-        click.echo(f"repeated for ever, after {len(longest.stem)} steps, rounds counted from the lowest in use:")
-        click.echo("\n".join(f"{number:>4}. {_step(edge)}" for number, edge in enumerate(longest.cycle, 1)))
+        lines.append(f"{name}: {_verdict(goal, name, lasso, graph.is_whole)}")
+    found = [lasso for lasso in lassos.values() if lasso is not None]
+    if found:
+        shown = found[-1]
+        higher = sum(edge.lowered for edge in shown.cycle)
+        lines.append(
+            f"repeated for ever, after {len(shown.stem)} steps, each time with rounds higher by {higher} "
+            "(here counted from the lowest in use):"
+        )
+        lines += [f"{number:>4}. {_step(edge)}" for number, edge in enumerate(shown.cycle, 1)]
+    return lines
 
 
-def _verdict(lasso: Lasso | None, whole: bool) -> str:
+def _verdict(goal: str, name: str, lasso: Lasso | None, whole: bool) -> str:
     if lasso is not None:
-        return f"nothing may ever be chosen: a cycle of {len(lasso.cycle)} steps"
-    return "something is chosen, unless no step is taken at all" if whole else "no cycle found within the bounds"
+        return f"{NEVER[goal]}: a cycle of {len(lasso.cycle)} steps"
+    if not whole:
+        return "no cycle found within the bounds"
+    sure = ", with probability one" if name == "every-choice" else ""
+    return f"{AT_LAST[goal]}{sure}, unless no step is taken at all"
 
 
 def _step(edge: Edge) -> str:
@@ -76,4 +123,21 @@ def _step(edge: Edge) -> str:
     if kind == "time-out":
         return f"replica {to}: {name} fires"
     ballot = getattr(edge.message, "ballot", None)
-    return f"replica {to} receives {name}{f' {ballot[0]}.{ballot[1]}' if ballot else ''} from replica {source}"
+    term = getattr(edge.message, "term", None)
+    granted = getattr(edge.message, "granted", None)
+    vote = "" if granted is None else ", granted" if granted else ", refused"
+    shown = f" {ballot[0]}.{ballot[1]}" if ballot else f" {term}" if term else ""
+    return f"replica {to} receives {name}{shown}{vote} from replica {source}"
+
+
+def _write(folder: Path, lines: list[str], encoded: bytes, repetitions: list[Repetition]) -> None:
+    """All that is shown, and the cycle under the strongest assumption that leaves one."""
+    from consensus_bench.exploration.trace import write_trace
+    from consensus_bench.report.repetition import write_repetition
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "verdicts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "verdicts.json").write_bytes(encoded + b"\n")
+    if repetitions:
+        write_trace(folder / "lasso.json", repetitions[-1].trace)
+        write_repetition(repetitions[-1], folder, "lasso")

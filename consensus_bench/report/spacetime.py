@@ -61,7 +61,7 @@ def space_time(trace: Trace) -> Figure:
     from matplotlib.style import context
 
     with context(["default", RC]):
-        picture = _Picture(trace)
+        picture = Picture(trace)
         figure = Figure(figsize=(picture.width, picture.height))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, picture.width), ylim=(0, picture.height))
         axes.axis("off")
@@ -104,11 +104,13 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-class _Picture:
+class Picture:
     """Where everything stands, in inches, and what has been drawn so far."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
+        self.first = 1
+        """What the first column is called."""
         self.clients = any(step.kind == "request" for step in trace.steps)
         self.columns: dict[int, int] = {}
         column = 0
@@ -118,6 +120,7 @@ class _Picture:
             elif not step.own:
                 column += 1
             self.columns[step.number] = column
+        self.last = column
         self.width = LEFT + (column + 1.2) * COLUMN
         self.height = 0.45 + CLIENTS * self.clients + (trace.replicas - 1) * LANE + 1.1
         self.taken: list[_Box] = []
@@ -131,11 +134,16 @@ class _Picture:
         first = self.height - 0.45 - CLIENTS * self.clients
         return first + CLIENTS if replica < 0 else first - replica * LANE
 
+    def shown(self) -> list[TraceStep]:
+        """The steps that the picture is of."""
+        return list(self.trace.steps)
+
     def draw(self, axes: Axes) -> None:
+        """Everything."""
         self._lanes(axes)
-        for step in self.trace.steps:
+        for step in self.shown():
             self._mark(axes, step)
-        for step in self.trace.steps:
+        for step in self.shown():
             if step.kind == "request":
                 self._request(axes, step)
         arrivals: dict[int, list[TraceStep]] = {}
@@ -173,9 +181,17 @@ class _Picture:
                 LEFT - 0.15, y, f"replica {replica}", ha="right", va="center", fontsize=FONT + 2, fontweight="bold",
                 color=INK,
             )  # fmt: skip
-        for column in range(1, max(self.columns.values(), default=0) + 1):
+        for column in range(1, self.last + 1):
             x = LEFT + (column + 0.3) * COLUMN
-            axes.text(x, self.height - 0.14, str(column), ha="center", va="center", fontsize=FONT - 1, color=FAINT)
+            axes.text(
+                x,
+                self.height - 0.14,
+                str(column + self.first - 1),
+                ha="center",
+                va="center",
+                fontsize=FONT - 1,
+                color=FAINT,
+            )
             axes.plot([x, x], [0.35, self.height - 0.25], color="#f0f0f0", lw=1, zorder=0)
 
     def _mark(self, axes: Axes, step: TraceStep) -> None:

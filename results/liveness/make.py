@@ -34,7 +34,7 @@ SEEDS: Final = range(1, 1001)
 TAIL: Final = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 40)
 """Numbers of ballots in tail.csv."""
 NOISY_SEEDS: Final = range(1, 101)
-NOISE: Final[dict[str, Any]] = {"profile": "m5-large", "jitter": parse_jitter("lognormal:0.02"), "limit_s": 10.0}
+NOISE: Final[dict[str, Any]] = {"profile": "m5-large", "jitter": parse_jitter("lognormal:0.02"), "limit_s": 5.0}
 """The machines and the jitter of the default comparison: does their randomness do what a back-off does?"""
 
 

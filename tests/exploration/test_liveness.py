@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +11,39 @@ from click.testing import CliRunner
 from consensus_bench.cli.liveness import command
 from consensus_bench.contract import ConfigError
 from consensus_bench.contract.registry import find_protocol, make_options
-from consensus_bench.exploration.exhaustive.fairness import FAIRNESS, fair_lasso
+from consensus_bench.exploration.exhaustive.fairness import FAIRNESS, Lasso, fair_lasso
 from consensus_bench.exploration.exhaustive.liveness import Edge, Graph, Undecided
+from consensus_bench.exploration.exhaustive.repetition import Reached, Repetition, repeat
+from consensus_bench.exploration.exhaustive.subjects import raised, rounds_in, subject_of
+from consensus_bench.exploration.replay import replay
+from consensus_bench.exploration.trace import read_trace
 
 LINK = ("deliver", 0, 1, "Prepare")
 OTHER = ("deliver", 1, 0, "Prepare")
 RETRY = ("time-out", 0, 0, "retry")
 
 
+PATIENT: dict[str, Any] = {"timers": "patient", "window": 2}
+FAIR = {"none", "weak-delivery", "weak", "strong-delivery", "strong"}
+
+
 def undecided(**settings: Any) -> Graph:
     protocol = find_protocol("basic-paxos")
     arguments = {"proposers": 1, "timers": "patient", "window": 2, **settings}
     return Undecided(protocol, make_options(protocol, {}, 3), **arguments).graph()
+
+
+def searched(name: str, **settings: Any) -> tuple[Undecided, Graph]:
+    protocol = find_protocol(name)
+    options = make_options(protocol, subject_of(name).settings, settings.get("replicas", 3))
+    search = Undecided(protocol, options, **{**PATIENT, **settings})
+    return search, search.graph()
+
+
+def repeated(name: str, search: Undecided, lasso: Lasso) -> Repetition:
+    protocol = find_protocol(name)
+    settings = subject_of(name).settings
+    return repeat(search, lasso, protocol, make_options(protocol, settings, search.replicas), name, settings)
 
 
 def survives(graph: Graph) -> set[str]:
@@ -90,14 +112,14 @@ def test_a_bound_that_makes_no_sense_is_named(settings: dict[str, int]) -> None:
 
 
 def test_other_protocols_and_assumptions_are_refused() -> None:
-    for arguments in (["raft"], ["basic-paxos", "--fairness", "some"]):
+    for arguments in (["epaxos"], ["basic-paxos", "--fairness", "some"], ["raft", "--proposers", "4"]):
         assert isinstance(CliRunner().invoke(command, arguments).exception, ConfigError)
 
 
 def test_the_command_prints_a_verdict_for_each_assumption() -> None:
     result = CliRunner().invoke(command, ["--proposers", "1", "--timers", "any"])
     assert result.exit_code == 0, result.output
-    assert "strong: nothing may ever be chosen" in result.output
+    assert "strong: nothing may ever be chosen: a cycle of 5 steps" in result.output
     assert "every-choice: no cycle found" in result.output
 
 
@@ -105,3 +127,74 @@ def test_links_in_order_take_states_away_and_the_patient_proposers_of_two_rounds
     graph = undecided(proposers=2, network="fifo")
     assert (len(graph.edges), graph.closed) == (4_549, True)
     assert survives(graph) == set()
+
+
+# Elections.
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "states", "expected"),
+    [
+        # One vote decides between two candidates of three servers, and the higher ballot between any.
+        ("raft", {"proposers": 2}, 239, set()),
+        ("raft", {"proposers": 3, "network": "fifo"}, 12_191, FAIR),
+        ("multi-paxos", {"proposers": 2}, 195, set()),
+        ("multi-paxos", {"proposers": 3, "network": "fifo"}, 7_310, set()),
+    ],
+)
+def test_split_votes_need_chance_and_ballots_only_time(
+    name: str, settings: dict[str, Any], states: int, expected: set[str]
+) -> None:
+    _, graph = searched(name, **settings)
+    assert graph.is_whole
+    assert len(graph.edges) == states
+    assert survives(graph) == expected
+
+
+@pytest.mark.parametrize("name", ["raft", "multi-paxos"])
+def test_a_candidate_whose_time_outs_fire_at_any_moment_outbids_itself(name: str) -> None:
+    search, graph = searched(name, proposers=1, timers="any")
+    assert survives(graph) == FAIR
+    lasso = fair_lasso(graph, FAIRNESS["strong"])
+    assert lasso is not None
+    assert len(lasso.cycle) == 5
+    assert repeated(name, search, lasso).higher == 1
+
+
+def test_the_split_vote_of_two_candidates_among_four_servers_runs_as_found(tmp_path: Path) -> None:
+    """The trace is that of the real classes, with real terms, and is run again from its file."""
+    result = CliRunner().invoke(command, ["raft", "--replicas", "4", "--network", "fifo", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "strong: nobody may ever be elected: a cycle of 14 steps" in result.output
+    assert "every-choice: somebody is elected, with probability one" in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "verdicts.txt", "verdicts.json", "lasso.json", "lasso.svg", "lasso.png",
+    }  # fmt: skip
+    trace = read_trace(tmp_path / "lasso.json")
+    protocol = find_protocol(trace.protocol)
+    execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
+    terms = {site.replica.current_term for site in execution.sites}  # type: ignore[union-attr]
+    assert max(terms) >= 3  # twice around
+    assert "rounds 1 higher: again from column" in (tmp_path / "lasso.svg").read_text()
+
+
+def test_a_lasso_that_reaches_the_goal_is_not_told() -> None:
+    search, graph = searched("raft", proposers=1)
+    path, state = [], 0
+    while True:
+        edge = graph.edges[state][0]
+        path.append(edge)
+        if edge.to is None:
+            break
+        state = edge.to
+    with pytest.raises(Reached, match="reaches the goal"):
+        repeated("raft", search, Lasso(tuple(path), (), 1))
+
+
+def test_raising_rounds_leaves_all_else_alone() -> None:
+    subject = subject_of("raft")
+    (message,) = [m for m in find_protocol("raft").messages if m.__name__ == "RequestVote"]
+    request = message(3, 0, 0)  # type: ignore[call-arg]
+    assert list(rounds_in(subject, request)) == [3]
+    assert raised(subject, request, 2) == message(5, 0, 0)  # type: ignore[call-arg]
+    assert raised(subject, raised(subject, request, 2), -2) == request

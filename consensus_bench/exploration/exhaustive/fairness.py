@@ -1,4 +1,4 @@
-"""Fair cycles: can an execution that keeps to a fairness assumption stay among the undecided states for ever?
+"""Fair cycles: can an execution that keeps to a fairness assumption never reach the goal?
 
 Such an execution ends up in a strongly connected part of the graph. Weak fairness: what is enabled in every state of
 the part is taken in it. Strong fairness: what is enabled in one of its states is taken in it; where it is not, the
@@ -11,6 +11,7 @@ A step that was left out of the graph (window) counts as enabled and never as ta
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -18,6 +19,10 @@ import msgspec
 from consensus_bench.exploration.exhaustive.liveness import Action, Edge, Graph
 
 Strength: TypeAlias = Literal["weak", "strong"]
+
+
+EFFORT: Final = 40_000
+"""A lasso is looked for from so many states, divided by the number of those that it may visit."""
 
 
 class Fairness(msgspec.Struct, frozen=True):
@@ -52,18 +57,24 @@ class Lasso(msgspec.Struct, frozen=True):
 
 
 def fair_lasso(graph: Graph, fairness: Fairness) -> Lasso | None:
-    """An execution in which steps are taken for ever and nothing is chosen, or None: there is none in this graph."""
+    """An execution in which steps are taken for ever and the goal is not reached; None: there is none in this graph."""
+    lassos = [_lasso(graph, part, fairness) for part in _fair_parts(graph, fairness)]
+    return min(lassos, key=lambda lasso: (len(lasso.cycle), len(lasso.stem)), default=None)
+
+
+def _fair_parts(graph: Graph, fairness: Fairness) -> Iterator[set[int]]:
+    """The strongly connected parts in which an execution can stay for ever and be fair, as large as they are."""
     work = deque(_parts(graph, set(range(len(graph.edges)))))
     while work:
         part = work.popleft()
-        inner = [e.action for state in part for e in graph.edges[state] if e.to in part]
+        inner = {e.action for state in part for e in graph.edges[state] if e.to in part}
         if not inner:
             continue
-        bad = _unserved(graph, part, set(inner), fairness)
+        bad = _unserved(graph, part, inner, fairness)
         if bad is None:
-            return _lasso(graph, part, fairness)
-        work.extend(_parts(graph, part - bad))
-    return None
+            yield part
+        else:
+            work.extend(_parts(graph, part - bad))
 
 
 def _unserved(graph: Graph, part: set[int], taken: set[Action], fairness: Fairness) -> set[int] | None:
@@ -135,20 +146,32 @@ def _path(graph: Graph, start: int, within: set[int], wanted: Any) -> list[Edge]
 
 
 def _lasso(graph: Graph, part: set[int], fairness: Fairness) -> Lasso:
+    """The shortest of the lassos whose cycle begins at one of many states of the part, and goes to the nearest action
+    that is missing until none is."""
     everything = set(range(len(graph.edges)))
-    stem = [] if 0 in part else _path(graph, 0, everything, lambda _, edge: edge.to in part)
+    kinds = () if fairness.choices else fairness.kinds
+    demanded = {e.action for s in part for e in graph.edges[s] if e.to in part and e.action[0] in kinds}
+    cycles = {start: _cycle(graph, part, start, demanded) for start in sorted(part)[: max(1, EFFORT // len(part))]}
+    least = min(map(len, cycles.values()))
+    starts = {start for start, cycle in cycles.items() if len(cycle) == least}
+    stem = [] if 0 in starts else _path(graph, 0, everything, lambda _, edge: edge.to in starts)
     start = stem[-1].to if stem else 0
     assert start is not None
+    return Lasso(tuple(stem), tuple(cycles[start]), len(part))
+
+
+def _cycle(graph: Graph, part: set[int], start: int, demanded: set[Action]) -> list[Edge]:
     cycle: list[Edge] = []
-    here = start
-    kinds = fairness.kinds
-    demanded = {e.action for s in part for e in graph.edges[s] if e.to in part and e.action[0] in kinds}
-    if fairness.choices:
-        demanded = set()
-    while missing := demanded - {edge.action for edge in cycle}:
-        cycle += _path(graph, here, part, lambda _, edge, missing=missing: edge.action in missing)
+    here, missing = start, set(demanded)
+
+    def is_missing(_: int, edge: Edge) -> bool:
+        return edge.action in missing
+
+    while missing:
+        cycle += _path(graph, here, part, is_missing)
+        missing.difference_update(edge.action for edge in cycle)
         assert cycle[-1].to is not None
         here = cycle[-1].to
     if here != start or not cycle:
         cycle += _path(graph, here, part, lambda _, edge: edge.to == start)
-    return Lasso(tuple(stem), tuple(cycle), len(part))
+    return cycle

@@ -1,52 +1,83 @@
-"""Can Basic Paxos go on for ever and choose nothing? All undecided states, ballots counted from the lowest in use.
+"""Can a protocol go on for ever without reaching its goal? All states in which it has not, up to a shift of rounds.
 
-The protocol compares rounds and adds one to the highest it knows, so that a state and the same state with all rounds
-raised behave alike once every proposer has heard of a round. States are equal up to that shift; a window bounds how far
-rounds may lie apart. The network loses and duplicates nothing (where the order of arrival
-is any, equal messages under way count once).
+The goal: a value is chosen (Basic Paxos), somebody is elected (Raft, Multi-Paxos; subjects.py). The protocols compare
+rounds and add one to the highest they know, so that a state and the same state with all rounds raised behave alike once
+every replica that acts has heard of a round. States are equal up to that shift; a window bounds how far rounds may lie
+apart. The network loses and duplicates nothing (where the order of arrival is any, equal messages under way count
+once).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import Ballot, Command, ConfigError, Context, Message, Options, Replica
-from consensus_bench.contract.context import BROADCAST, CANCEL_TIMER, SEND, SET_TIMER
+from consensus_bench.contract import Cluster, ConfigError, Context, Message, Options, Replica, ns
+from consensus_bench.contract.context import (
+    BROADCAST,
+    BROADCAST_UNSYNCED,
+    CANCEL_TIMER,
+    COMMIT,
+    NOTE,
+    SEND,
+    SEND_UNSYNCED,
+    SET_TIMER,
+)
 from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.exploration.exhaustive.subjects import raised, rounds_in, subject_of
 
 Timers: TypeAlias = Literal["any", "patient"]
-"""When a proposer's time-out fires: at any moment; or, "patient", only when it was outbid, or nothing of its ballot is
-under way any more (``retry_ms`` exceeds the round trip, as the options demand)."""
-OUTBID: Final = "outbid"
-"""Stands among a replica's timers when its last was set for a shorter wait than ``retry_ms``: after a Nack."""
+"""When a time-out fires: at any moment; or, "patient", as it does where the usual time-out exceeds a round trip, that
+is two of the longest delays: what was under way when it was set has arrived within the first, and what was sent until
+then within the second. A shorter wait (Basic Paxos after a Nack) ends at any time."""
+SHORT: Final = "short"
+"""Stands among a replica's timers when its last was set for a shorter wait than usual."""
 Network: TypeAlias = Literal["any", "fifo"]
 """In which order the messages of a link arrive."""
-Envelope: TypeAlias = tuple[int, int, Message]
+Envelope: TypeAlias = tuple[int, int, Message, int, int]
+"""(source, to, message, first, second): the last two are bit masks of the replicas whose patient time-out waits for
+this message: it was under way when that was set; it was sent before all of those had arrived."""
 Action: TypeAlias = tuple[str, int, int, str]
 """("deliver", source, to, message type) or ("time-out", replica, replica, name)."""
 State: TypeAlias = tuple[tuple[int, ...], tuple[Envelope, ...]]
+Sent: TypeAlias = tuple[int, Message]
 
-ROUNDS: Final = ("round", "highest")
+
+class Outcome(msgspec.Struct, frozen=True):
+    """Of a step at a replica: the number of what it is then, what it sends to whom, whether it has reached the goal,
+    and whether it has set its timer, or stopped it (None: neither)."""
+
+    node: int
+    sent: tuple[Sent, ...]
+    reached: bool
+    timer: bool | None
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """A step to the undecided state of that number; None: to a decision; -1: beyond the window or bound."""
+    """A step to the state of that number; None: to the goal; -1: beyond the window or bound. In the state that it leads
+    to rounds are counted from ``lowered`` higher."""
 
     action: Action
     message: Message | None
     to: int | None
+    lowered: int = 0
 
 
 class Graph(msgspec.Struct):
-    """The undecided states that can be reached, and every step from each. ``blocked`` steps were left out."""
+    """The states before the goal that can be reached, and every step from each. ``blocked`` steps were left out."""
 
     edges: list[list[Edge]]
     blocked: int = 0
     decisions: int = 0
     closed: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing was left out, and no execution ends before the goal: then one without a cycle reaches it."""
+        return self.closed and not self.blocked and all(self.edges)
 
 
 class _Node(msgspec.Struct, frozen=True):
@@ -55,46 +86,51 @@ class _Node(msgspec.Struct, frozen=True):
 
 
 class Undecided:
-    """``proposers`` of three replicas are asked; ``ballots`` bounds rounds absolutely (then nothing is shifted)."""
+    """``proposers`` of the replicas act: they are asked (Basic Paxos), and their time-outs fire. ``ballots`` bounds
+    rounds absolutely (then nothing is shifted)."""
 
     def __init__(
         self, protocol: type[Replica], options: Options, *, proposers: int, timers: Timers, window: int,
-        ballots: int | None = None, states: int = 200_000, network: Network = "any",
+        replicas: int = 3, ballots: int | None = None, states: int = 200_000, network: Network = "any",
     ) -> None:  # fmt: skip
-        if protocol.name != "basic-paxos":
-            raise ConfigError(f"liveness {protocol.name}: only basic-paxos has states that are equal up to ballots")
-        for name, value in (("proposers", proposers), ("window", window), ("ballots", ballots), ("states", states)):
+        self.subject = subject_of(protocol.name)
+        bounds = {"replicas": replicas, "proposers": proposers, "window": window, "ballots": ballots, "states": states}
+        for name, value in bounds.items():
             if value is not None and value < 1:
                 raise ConfigError(f"--{name} {value}: must be at least 1")
-        if proposers > 3:
-            raise ConfigError(f"--proposers {proposers}: there are only 3 replicas")
-        from consensus_bench.contract import Cluster
-
-        self.proposers, self.timers, self.window, self.ballots, self.bound = proposers, timers, window, ballots, states
-        self._commands = Bounds(proposers=proposers, commands=proposers).make_commands()
+        if proposers > replicas:
+            raise ConfigError(f"--proposers {proposers}: there are only {replicas} replicas")
+        self.replicas, self.proposers, self.timers = replicas, proposers, timers
+        self.window, self.ballots, self.bound = window, ballots, states
+        self.commands = Bounds(proposers=proposers, commands=proposers).make_commands() if self.subject.asked else ()
         self.network = network
+        self._marks = timers == "patient" and not self.subject.ballot
         self._context = Context()
-        self._retry_ns = int(options.retry_ms * 1_000_000)
+        time_out = getattr(options, self.subject.time_out)
+        self._usual_ns = ns(time_out[0] if isinstance(time_out, tuple) else time_out)
         self._nodes: list[_Node] = []
         self._numbers: dict[Any, int] = {}
-        self._memo: dict[tuple[int, str, Any], tuple[_Node, tuple[Envelope, ...]]] = {}
-        cluster = Cluster(3, (), None)
-        self._first = [_Node(protocol(me, cluster, options), frozenset()) for me in range(3)]
+        self._memo: dict[tuple[int, str, Any], Outcome] = {}
+        self._lowered: dict[tuple[int, int], int] = {}
+        self._rounds: dict[int | Message, tuple[int, ...]] = {}
+        self._lowered_messages: dict[tuple[Message, int], Message] = {}
+        cluster = Cluster(replicas, (), None)
+        self._first = [_Node(protocol(me, cluster, options), frozenset()) for me in range(replicas)]
 
     def graph(self) -> Graph:
-        """Breadth first from the state in which every proposer has been asked and nothing has arrived."""
+        """Breadth first from the state in which every replica has started and nothing has arrived."""
         start = self._start()
         numbers: dict[State, int] = {start: 0}
         states = [start]
         graph = Graph([])
         for state in states:
             edges: list[Edge] = []
-            for action, message, after in self._steps(state):
-                if self._is_chosen(after):
+            for action, message, after, reached in self._steps(state):
+                if reached or self._is_chosen(after):
                     graph.decisions += 1
                     edges.append(Edge(action, message, None))
                     continue
-                shifted = self._shifted(after)
+                shifted, down = self._shifted(after)
                 if shifted is None or (shifted not in numbers and len(states) >= self.bound):
                     graph.blocked += 1
                     graph.closed = graph.closed and shifted is None
@@ -103,90 +139,113 @@ class Undecided:
                 if shifted not in numbers:
                     numbers[shifted] = len(states)
                     states.append(shifted)
-                edges.append(Edge(action, message, numbers[shifted]))
+                edges.append(Edge(action, message, numbers[shifted], down))
             graph.edges.append(edges)
         return graph
 
     def _start(self) -> State:
         nodes: list[int] = []
-        sent: list[Envelope] = []
+        way: tuple[Envelope, ...] = ()
         for me, node in enumerate(self._first):
-            if me < self.proposers:
-                node, envelopes = self._call(me, node, "request", self._commands[me])
-                sent += envelopes
-            nodes.append(self._intern(node))
-        return tuple(nodes), self._way(tuple(sent))
+            if self.subject.asked and me >= self.proposers:
+                nodes.append(self._intern(node))
+                continue
+            what = ("request", self.commands[me]) if self.subject.asked else ("start", None)
+            outcome = self._call(node, *what)
+            nodes.append(outcome.node)
+            way = self._sent(me, way, outcome, 0)
+        return tuple(nodes), self._way(way)
 
-    def _steps(self, state: State) -> Iterator[tuple[Action, Message | None, State]]:
+    def _steps(self, state: State) -> Iterator[tuple[Action, Message | None, State, bool]]:
         nodes, way = state
-        for place, (source, to, message) in enumerate(way):
+        for place, (source, to, message, first, _) in enumerate(way):
             if self.network == "fifo" and place and way[place - 1][:2] == (source, to):
                 continue
-            node, sent = self._step(nodes[to], "deliver", (source, message))
-            after = (*nodes[:to], self._intern(node), *nodes[to + 1 :])
-            yield (
-                ("deliver", source, to, type(message).__name__),
-                message,
-                (after, self._way((*way[:place], *way[place + 1 :], *sent))),
-            )
+            outcome = self._step(nodes[to], "deliver", (source, message))
+            after = (*nodes[:to], outcome.node, *nodes[to + 1 :])
+            rest = self._sent(to, (*way[:place], *way[place + 1 :]), outcome, first)
+            yield ("deliver", source, to, type(message).__name__), message, (after, self._way(rest)), outcome.reached
+        name = self.subject.timer
         for me in range(self.proposers):
-            if "retry" not in self._nodes[nodes[me]].timers or (self.timers == "patient" and self._waits(me, state)):
+            if name not in self._nodes[nodes[me]].timers or (self.timers == "patient" and self._waits(me, state)):
                 continue
-            node, sent = self._step(nodes[me], "timer", "retry")
-            after = (*nodes[:me], self._intern(node), *nodes[me + 1 :])
-            yield ("time-out", me, me, "retry"), None, (after, self._way((*way, *sent)))
+            outcome = self._step(nodes[me], "timer", name)
+            after = (*nodes[:me], outcome.node, *nodes[me + 1 :])
+            yield ("time-out", me, me, name), None, (after, self._way(self._sent(me, way, outcome, 0))), outcome.reached
+
+    def _waits(self, me: int, state: State) -> bool:
+        """Whether its time-out is the usual one, and something is under way that comes before."""
+        node = self._nodes[state[0][me]]
+        if SHORT in node.timers or not self.subject.ballot:
+            return any((first | second) >> me & 1 for _, _, _, first, second in state[1])
+        own = getattr(node.replica, self.subject.ballot)
+        return any(
+            me in (source, to)
+            and (getattr(message, "ballot", None) == own or (to == me and type(message).__name__ == "Nack"))
+            for source, to, message, _, _ in state[1]
+        )
+
+    def _sent(self, me: int, way: tuple[Envelope, ...], outcome: Outcome, first: int) -> tuple[Envelope, ...]:
+        """What is under way after a step of ``me``; ``first``: of the message that arrived."""
+        if not self._marks:
+            return (*way, *((me, to, message, 0, 0) for to, message in outcome.sent))
+        for envelope in way:
+            first |= envelope[3]
+        way = (*way, *((me, to, message, 0, first) for to, message in outcome.sent))
+        if me >= self.proposers or outcome.timer is None:
+            return way
+        others, mine = ~(1 << me), outcome.timer << me
+        return tuple((s, to, m, first & others | mine, second & others) for s, to, m, first, second in way)
 
     def _way(self, envelopes: tuple[Envelope, ...]) -> tuple[Envelope, ...]:
         """By link, in the order of sending; in any order where that does not matter, and equal messages once."""
         if self.network == "fifo":
             return tuple(sorted(envelopes, key=lambda envelope: envelope[:2]))
-        return tuple(sorted(set(envelopes), key=lambda envelope: (*envelope[:2], repr(envelope[2]))))
+        once: dict[tuple[int, int, Message], tuple[int, int]] = {}
+        for source, to, message, first, second in envelopes:
+            before = once.get((source, to, message), (0, 0))
+            once[source, to, message] = (before[0] | first, before[1] | second)
+        return tuple((*key, *once[key]) for key in sorted(once, key=lambda key: (*key[:2], repr(key[2]))))
 
-    def _waits(self, me: int, state: State) -> bool:
-        """Whether it was not outbid, and something of its ballot is under way: sent by it or in answer to it."""
-        node = self._nodes[state[0][me]]
-        replica: Any = node.replica
-        own = replica.ballot
-        return OUTBID not in node.timers and any(
-            me in (source, to)
-            and (getattr(message, "ballot", None) == own or (to == me and type(message).__name__ == "Nack"))
-            for source, to, message in state[1]
-        )
-
-    def _step(self, number: int, kind: str, argument: Any) -> tuple[_Node, tuple[Envelope, ...]]:
+    def _step(self, number: int, kind: str, argument: Any) -> Outcome:
         key = (number, kind, argument)
         if key not in self._memo:
-            node = self._nodes[number]
-            self._memo[key] = self._call(node.replica.me, node, kind, argument)
+            self._memo[key] = self._call(self._nodes[number], kind, argument)
         return self._memo[key]
 
-    def _call(self, me: int, node: _Node, kind: str, argument: Any) -> tuple[_Node, tuple[Envelope, ...]]:
+    def _call(self, node: _Node, kind: str, argument: Any) -> Outcome:
         """One handler, and what the replica sends to itself; the disk keeps everything and nobody crashes."""
-        replica, timers, sent = node.replica.clone(), node.timers, []
+        replica, timers, sent, reached = node.replica.clone(), node.timers, [], False
+        changed: bool | None = None if kind != "timer" else False
         inputs: list[tuple[str, Any]] = [(kind, argument)]
         for what, with_ in inputs:
-            if what == "request":
+            if what == "start":
+                replica.on_start(self._context)
+            elif what == "request":
                 replica.on_request(self._context, with_)
             elif what == "timer":
-                timers -= {with_, OUTBID}
+                timers -= {with_, SHORT}
                 replica.on_timer(self._context, with_)
             else:
                 getattr(replica, replica.handlers[type(with_[1])])(self._context, *with_)
             effects, self._context.effects[:] = self._context.effects[:], []
             self._context.wrote = False
             for tag, a, b in effects:
-                if tag in (SEND, BROADCAST):
-                    for to in (a,) if tag == SEND else a:
-                        if to == me:
-                            inputs.append(("deliver", (me, b)))
+                if tag in (SEND, BROADCAST, SEND_UNSYNCED, BROADCAST_UNSYNCED):
+                    for to in (a,) if tag in (SEND, SEND_UNSYNCED) else a:
+                        if to == replica.me:
+                            inputs.append(("deliver", (to, b)))
                         else:
-                            sent.append((me, to, b))
-                elif tag in (SET_TIMER, CANCEL_TIMER):
-                    timers = timers - {a, OUTBID}
+                            sent.append((to, b))
+                elif tag in (SET_TIMER, CANCEL_TIMER) and a == self.subject.timer:
+                    timers = timers - {a, SHORT}
+                    changed = tag == SET_TIMER and b[0] >= self._usual_ns
                     if tag == SET_TIMER:
-                        timers |= {a, OUTBID} if b[0] < self._retry_ns else {a}
+                        timers |= {a} if changed else {a, SHORT}
+                else:
+                    reached = reached or tag == COMMIT or (tag == NOTE and a == "elected")
         replica.check()
-        return _Node(replica, timers), tuple(sent)
+        return Outcome(self._intern(_Node(replica, timers)), tuple(sent), reached, changed)
 
     def _intern(self, node: _Node) -> int:
         key = (node.replica.me, node.replica.key(), node.timers)
@@ -196,63 +255,49 @@ class Undecided:
         return self._numbers[key]
 
     def _is_chosen(self, state: State) -> bool:
-        """Whether a majority's last acceptances are of one ballot, or a replica has learnt a decision."""
+        """Whether a majority's last acceptances are of one ballot."""
+        if self.subject.goal != "chosen":
+            return False
         replicas: list[Any] = [self._nodes[number].replica for number in state[0]]
-        accepted = [replica.accepted_ballot for replica in replicas if replica.accepted_ballot[0]]
-        return any(replica.decided for replica in replicas) or len(accepted) > len(set(accepted))
+        votes = Counter(replica.accepted_ballot for replica in replicas if replica.accepted_ballot[0])
+        return any(count > len(replicas) // 2 for count in votes.values())
 
-    def _shifted(self, state: State) -> State | None:
-        replicas: list[Any] = [self._nodes[number].replica for number in state[0]]
-        rounds = {r for replica in replicas for r in _rounds_of(replica)}
-        rounds |= {r for _, _, message in state[1] for r in _rounds(message)}
-        rounds.discard(0)
-        lowest, highest = min(rounds), max(rounds)
+    def _shifted(self, state: State) -> tuple[State | None, int]:
+        """The state with rounds counted from the lowest in use, and how much lower; None: it is out of bounds."""
+        nodes, way = state
+        of_nodes = [self._rounds_of(number) for number in nodes]
+        rounds = [round_ for each in of_nodes for round_ in each]
+        rounds += [round_ for envelope in way for round_ in self._rounds_of(envelope[2])]
+        lowest, highest = min(rounds, default=1), max(rounds, default=1)
         if self.ballots is not None:
-            return state if highest <= self.ballots else None
-        if any(max(r.round, r.highest, r.promised[0]) == 0 for r in replicas[: self.proposers]):
+            return (state if highest <= self.ballots else None), 0
+        if not all(of_nodes[: self.proposers]):
             lowest = 1
         if highest - lowest >= self.window:
-            return None
+            return None, 0
         if lowest == 1:
-            return state
+            return state, 0
         down = lowest - 1
-        nodes = tuple(self._intern(_lowered(self._nodes[number], down)) for number in state[0])
-        return nodes, self._way(tuple((source, to, _lower(message, down)) for source, to, message in state[1]))
+        lower = tuple(self._lower(number, down) for number in nodes)
+        messages = ((s, to, self._lower_message(m, down), first, second) for s, to, m, first, second in way)
+        return (lower, self._way(tuple(messages))), down
 
+    def _rounds_of(self, what: int | Message) -> tuple[int, ...]:
+        """In a message, or in the node of that number."""
+        if what not in self._rounds:
+            value = self._nodes[what].replica if isinstance(what, int) else what
+            self._rounds[what] = tuple(rounds_in(self.subject, value))
+        return self._rounds[what]
 
-def _lowered(node: _Node, down: int) -> _Node:
-    replica: Any = node.replica.clone()
-    for name in ROUNDS:
-        setattr(replica, name, _lower_round(getattr(replica, name), down))
-    for name in ("accepted_ballot", "ballot", "promised", "promises"):
-        setattr(replica, name, _lower(getattr(replica, name), down))
-    return _Node(replica, node.timers)
+    def _lower_message(self, message: Message, down: int) -> Message:
+        key = (message, down)
+        if key not in self._lowered_messages:
+            self._lowered_messages[key] = raised(self.subject, message, -down)
+        return self._lowered_messages[key]
 
-
-def _lower_round(round_: int, down: int) -> int:
-    return round_ and round_ - down
-
-
-def _lower(value: Any, down: int) -> Any:
-    """Every ballot in it with a lower round; (0, 0) is no ballot."""
-    if isinstance(value, tuple):
-        return (_lower_round(value[0], down), value[1])
-    if isinstance(value, Mapping):
-        return {key: _lower(part, down) for key, part in value.items()}
-    if isinstance(value, Message) and not isinstance(value, Command):
-        names = [name for name in ("ballot", "accepted_ballot") if hasattr(value, name)]
-        return msgspec.structs.replace(value, **{name: _lower(getattr(value, name), down) for name in names})
-    return value
-
-
-def _rounds(message: Any) -> Iterator[int]:
-    for name in ("ballot", "accepted_ballot"):
-        ballot: Ballot | None = getattr(message, name, None)
-        if ballot is not None:
-            yield ballot[0]
-
-
-def _rounds_of(replica: Any) -> Iterator[int]:
-    yield from (replica.round, replica.highest, replica.promised[0], replica.accepted_ballot[0], replica.ballot[0])
-    for promise in replica.promises.values():
-        yield from _rounds(promise)
+    def _lower(self, number: int, down: int) -> int:
+        key = (number, down)
+        if key not in self._lowered:
+            node = self._nodes[number]
+            self._lowered[key] = self._intern(_Node(raised(self.subject, node.replica, -down), node.timers))
+        return self._lowered[key]
