@@ -77,11 +77,12 @@ break: $(STAMP)
 	rm -rf results/break
 	$(BIN)/consensus-bench break --all --out results/break
 
-# How long proposers outbid each other, by their random back-off; the duel and the split vote that need not end.
+# How long proposers outbid each other, by their random back-off; the duel, the split vote and the chain that need not end.
 liveness: $(STAMP)
 	$(BIN)/python results/liveness/make.py
 	$(BIN)/consensus-bench liveness --network fifo --window 3 --out results/liveness/duel
 	$(BIN)/consensus-bench liveness raft --proposers 3 --out results/liveness/split-vote
+	$(BIN)/consensus-bench liveness epaxos --out results/liveness/chain
 
 # 2,000 random scenarios full of faults per protocol; exit status 1 if anything was lost.
 soak: $(STAMP)

@@ -54,16 +54,26 @@ AT_LAST = {"chosen": "something is chosen", "elected": "somebody is elected"}
     help="Write verdicts.txt, verdicts.json, and the cycle: lasso.json (a trace), lasso.svg, lasso.png.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print verdicts and lassos as JSON.")
+@click.pass_context
 def command(
-    protocol: str, names: tuple[str, ...], settings: tuple[str, ...], out: Path | None, as_json: bool, **flags: Any
+    ctx: click.Context,
+    /,
+    protocol: str,
+    names: tuple[str, ...],
+    settings: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Find, for each fairness assumption, a fair execution of PROTOCOL that goes on for ever and chooses nothing
-    (basic-paxos), or elects nobody (raft, multi-paxos).
+    (basic-paxos), or elects nobody (raft, multi-paxos). Of epaxos, a schedule shows how committed commands are never
+    executed.
 
     What is found is a fair execution, and is run twice around with the real classes before it is told. What is not
     found does not exist within the window, if the graph closed.
     """
     from consensus_bench.contract.registry import find_protocol, make_options
+    from consensus_bench.exploration.exhaustive.chain import SCHEDULES
     from consensus_bench.exploration.exhaustive.fairness import FAIRNESS, fair_lasso
     from consensus_bench.exploration.exhaustive.liveness import Undecided
     from consensus_bench.exploration.exhaustive.repetition import repeat
@@ -73,6 +83,9 @@ def command(
         if name not in FAIRNESS:
             raise ConfigError(f"--fairness {name}: choose from {', '.join(FAIRNESS)}")
     found = find_protocol(protocol)
+    if found.name in SCHEDULES:
+        _play(ctx, found.name, out, as_json)
+        return
     given = {**subject_of(found.name).settings, **parse_settings(settings)}
     options = make_options(found, given, flags["replicas"])
     search = Undecided(found, options, **flags)
@@ -128,6 +141,34 @@ def _step(edge: Edge) -> str:
     vote = "" if granted is None else ", granted" if granted else ", refused"
     shown = f" {ballot[0]}.{ballot[1]}" if ballot else f" {term}" if term else ""
     return f"replica {to} receives {name}{shown}{vote} from replica {source}"
+
+
+def _play(ctx: click.Context, name: str, out: Path | None, as_json: bool) -> None:
+    """A protocol for which a schedule takes the place of the search."""
+    from click.core import ParameterSource
+
+    from consensus_bench.exploration.exhaustive.chain import SCHEDULES
+
+    for option in ctx.params:
+        given = ctx.get_parameter_source(option) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+        if given and option not in ("protocol", "out", "as_json"):
+            flag = {"names": "fairness", "settings": "set"}.get(option, option)
+            raise ConfigError(f"--{flag}: liveness {name} is a schedule, not a search; only --out and --json apply")
+    run, draw = SCHEDULES[name]
+    chain = run()
+    lines = [
+        f"a schedule of {chain.turns} turns; in each, a command is asked for and the last one is committed, every",
+        "message but the new command's arrives, and every timer of every replica fires",
+        f"committed at all replicas: {chain.committed}; executed at any: {chain.executed}",
+        "what a turn depends on (instances not committed, messages under way, timers) "
+        + ("comes back" if chain.comes_back else "does NOT come back")
+        + ", with instances one number higher, after every second turn",
+        f"once the clients pause: executed at all replicas: {chain.executed_after_pause}",
+    ]
+    encoded = msgspec.json.encode(chain)
+    if out is not None:
+        _write(out, lines, encoded, [draw()])
+    click.echo(encoded if as_json else "\n".join(lines))
 
 
 def _write(folder: Path, lines: list[str], encoded: bytes, repetitions: list[Repetition]) -> None:

@@ -29,6 +29,7 @@ TITLE: Final = 0.4
 FOOT: Final = 0.35
 """Inches that a picture has below for what is violated: nothing is here."""
 TOLD: Final = ("ballot", "term", "command")
+LONGEST_RECORD: Final = 40
 SHADE: Final = "#fdf3dd"
 
 
@@ -60,13 +61,11 @@ def _rows(repetition: Repetition) -> list[_Row]:
     """As many rows as are needed, the cycle apart from what comes before."""
     whole = Picture(repetition.trace)
     begins, ends = whole.columns[repetition.begins], whole.columns[repetition.ends]
-    rounds = f"{repetition.higher} higher" if repetition.higher else "no higher"
-    again = (
-        f"after column {ends} all is as after column {begins - 1}, with rounds {rounds}: again from column {begins} on"
-    )
+    changed = repetition.changed
+    again = f"after column {ends} all is as after column {begins - 1}, with {changed}: again from column {begins} on"
     titles = {False: "what leads to the cycle", True: f"the cycle: {again}"}
     rows = []
-    for in_cycle, first, last in ((False, 1, begins - 1), (True, begins, ends)):
+    for in_cycle, first, last in ((False, max(1, whole.columns[repetition.shown]), begins - 1), (True, begins, ends)):
         count = ceil((last - first + 1) / MOST_COLUMNS)
         for part in range(count):
             size = ceil((last - first + 1) / count)
@@ -77,14 +76,19 @@ def _rows(repetition: Repetition) -> list[_Row]:
 
 
 def _short(envelope: Envelope) -> str:
-    """Kind, round and verdict; the trace has the rest."""
-    told = {name: value for name, value in envelope.fields.items() if name in TOLD and not isinstance(value, bool)}
-    granted = {True: " yes", False: " no"}.get(envelope.fields.get("granted", ""), "")
+    """Kind, round and verdict, or the instance and what it comes after; the trace has the rest."""
+    fields = envelope.fields
+    if "instance" in fields:
+        row, number = fields["instance"]
+        before = ", ".join(f"{r}.{n}" for r, n in enumerate(fields.get("deps", ())) if n >= 0)
+        return f"{envelope.kind} {row}.{number}" + (f" after {before}" if before else "")
+    told = {name: value for name, value in fields.items() if name in TOLD}
+    granted = {True: " yes", False: " no"}.get(fields.get("granted", ""), "")
     return label_of(msgspec.structs.replace(envelope, fields=told)) + granted
 
 
 class _Row(Picture):
-    """The columns ``first`` to ``last``."""
+    """The columns ``first`` to ``last``. Of disks only short records are shown."""
 
     def __init__(self, trace: Trace, first: int, last: int, title: str, in_cycle: bool) -> None:
         super().__init__(trace)
@@ -98,7 +102,11 @@ class _Row(Picture):
         self.height -= FOOT + (CLIENTS if asked and not self.clients else 0)
 
     def shown(self) -> list[TraceStep]:
-        return [step for step in self.trace.steps if 1 <= self.columns[step.number] <= self.last]
+        return [
+            msgspec.structs.replace(step, written=tuple(text for text in step.written if len(text) <= LONGEST_RECORD))
+            for step in self.trace.steps
+            if 1 <= self.columns[step.number] <= self.last
+        ]
 
     def _message(self, axes: Axes, envelope: Envelope, arrivals: list[TraceStep]) -> None:
         if not arrivals:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from consensus_bench.cli.liveness import command
 from consensus_bench.contract import ConfigError
 from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.exploration.exhaustive.chain import Chain, endless_chain
 from consensus_bench.exploration.exhaustive.fairness import FAIRNESS, Lasso, fair_lasso
 from consensus_bench.exploration.exhaustive.liveness import Edge, Graph, Undecided
 from consensus_bench.exploration.exhaustive.repetition import Reached, Repetition, repeat
@@ -112,7 +113,12 @@ def test_a_bound_that_makes_no_sense_is_named(settings: dict[str, int]) -> None:
 
 
 def test_other_protocols_and_assumptions_are_refused() -> None:
-    for arguments in (["epaxos"], ["basic-paxos", "--fairness", "some"], ["raft", "--proposers", "4"]):
+    for arguments in (
+        ["epaxos", "--window", "3"],
+        ["epaxos", "--set", "rules=star"],
+        ["basic-paxos", "--fairness", "some"],
+        ["raft", "--proposers", "4"],
+    ):
         assert isinstance(CliRunner().invoke(command, arguments).exception, ConfigError)
 
 
@@ -158,7 +164,7 @@ def test_a_candidate_whose_time_outs_fire_at_any_moment_outbids_itself(name: str
     lasso = fair_lasso(graph, FAIRNESS["strong"])
     assert lasso is not None
     assert len(lasso.cycle) == 5
-    assert repeated(name, search, lasso).higher == 1
+    assert repeated(name, search, lasso).changed == "rounds 1 higher"
 
 
 def test_the_split_vote_of_two_candidates_among_four_servers_runs_as_found(tmp_path: Path) -> None:
@@ -198,3 +204,23 @@ def test_raising_rounds_leaves_all_else_alone() -> None:
     assert list(rounds_in(subject, request)) == [3]
     assert raised(subject, request, 2) == message(5, 0, 0)  # type: ignore[call-arg]
     assert raised(subject, raised(subject, request, 2), -2) == request
+
+
+# Execution.
+
+
+def test_a_chain_of_interfering_commands_commits_and_is_not_executed_while_clients_go_on() -> None:
+    chain = endless_chain(12)
+    assert chain == Chain(turns=12, committed=12, executed=0, executed_after_pause=13, comes_back=True)
+
+
+def test_the_chain_is_written_as_a_trace_and_a_picture(tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, ["epaxos", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "executed at any: 0" in result.output
+    trace = read_trace(tmp_path / "lasso.json")
+    protocol = find_protocol(trace.protocol)
+    execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
+    assert execution.violation is None
+    assert not any(step.executed for step in trace.steps)
+    assert "instances one number higher: again from column" in (tmp_path / "lasso.svg").read_text()

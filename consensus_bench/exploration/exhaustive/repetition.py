@@ -23,12 +23,14 @@ TURNS = 2
 
 class Repetition(msgspec.Struct, frozen=True):
     """``trace``: all that leads to the cycle, and the cycle twice. The steps ``begins`` to ``ends`` of the trace are
-    the cycle; after it the state is as before, with rounds higher by ``higher``."""
+    the cycle; after it all that it depends on is as before, but for what ``changed`` says."""
 
     trace: Trace
     begins: int
     ends: int
-    higher: int
+    changed: str
+    shown: int = 1
+    """The first step that a picture needs."""
 
 
 class Reached(AssertionError):
@@ -54,7 +56,7 @@ def repeat(
         if turn == 0:
             ends, higher = len(execution.steps), walk.higher - before
     _check_goal(search, execution)
-    return Repetition(execution.trace(spec, settings, None), begins, ends, higher)
+    return Repetition(execution.trace(spec, settings, None), begins, ends, f"rounds {higher} higher")
 
 
 class _Walk:
