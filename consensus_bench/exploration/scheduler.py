@@ -53,8 +53,10 @@ LATE_MESSAGES: Final = 10
 """About so many messages are put aside at a time."""
 CHANGES: Final = 0.5
 """Share of the operator's orders that change who the members are, where the protocol can."""
-STAYING: Final = 0.6
+STAYING: Final = 0.5
 """How probably each replica is a member then."""
+APART: Final = 0.5
+"""How often the members to be are cut off from the others at that moment."""
 HELD_UP: Final = 3
 """How many messages are looked at for one whose link is not cut."""
 
@@ -457,16 +459,23 @@ class Scheduler:
     def _order_some(self) -> bool:
         if HandOver not in self.protocol.messages:
             return False
-        random, replicas = self.random, range(self.size)
-        whom, to = int(random.random() * self.size), int(random.random() * self.size)
-        order: Message = HandOver(to)
-        if ChangeMembers in self.protocol.messages and random.random() < CHANGES:
-            members = tuple(r for r in replicas if r == to or random.random() < STAYING)
-            # Of so few members a majority's disks may be lost, after which nobody may go on.
-            if not self.faults.damage or len(members) > 2 * self.faults.damaged_at_most:
-                order = ChangeMembers(members)
-        self.world.in_flight.append((OPERATOR, whom, order))
+        whom, to = int(self.random.random() * self.size), int(self.random.random() * self.size)
+        if ChangeMembers in self.protocol.messages and self.random.random() < CHANGES:
+            self._order_members(whom, to)
+        else:
+            self.world.in_flight.append((OPERATOR, whom, HandOver(to)))
         return True
+
+    def _order_members(self, whom: ReplicaId, one: ReplicaId) -> None:
+        """``one`` and others are to be the members. Often just then they are cut off from the rest."""
+        random, replicas = self.random, range(self.size)
+        members = tuple(r for r in replicas if r == one or random.random() < STAYING)
+        if self.faults.damage and len(members) <= 2 * self.faults.damaged_at_most:
+            return  # a majority's disks may be lost then, after which nobody may go on
+        leaders = [r for r in replicas if (replica := self.world.servers[r].replica) and replica.view().leader == r]
+        self.world.in_flight.append((OPERATOR, random.choice(leaders) if leaders else whom, ChangeMembers(members)))
+        if random.random() < APART:
+            self._cut = frozenset((a, b) for a in replicas for b in replicas if (a in members) != (b in members))
 
     # --- what the world asks ------------------------------------------------------------------------------------------
 

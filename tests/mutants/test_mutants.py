@@ -71,6 +71,20 @@ HUNTS: dict[str, tuple[Faults | None, Load]] = {
         Faults(timer=0.2, early=1.0, late=0.15, crash=0.0, drop=0.03, duplicate=0.05, sync=0.2, steps=600),
         Load(),
     ),
+    "changes": (
+        Faults(
+            order=0.03,
+            timer=0.04,
+            early=0.3,
+            crash=0.0,
+            sync=0.2,
+            request=0.08,
+            drop=0.0,
+            partition=0.0,
+            heal=0.01,
+        ),
+        Load(commands=40, clients=4),
+    ),
 }
 SEEDS = 150
 """Schedules of each hunt."""
