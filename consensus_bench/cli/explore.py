@@ -12,7 +12,7 @@ from consensus_bench.contract.errors import ConfigError, PropertyViolated
 
 if TYPE_CHECKING:
     from consensus_bench.exploration.exhaustive.campaign import Report
-    from consensus_bench.exploration.trace import Trace
+    from consensus_bench.exploration.trace import Trace, Violation
 
 _MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "replay_file", "as_json", "protocol")
 
@@ -63,6 +63,13 @@ _MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "rep
 @click.option(
     "--replay", "replay_file", type=click.Path(path_type=Path), metavar="FILE", help="Run a trace again instead."
 )
+@click.option(
+    "--world",
+    type=click.Choice(["explorer", "simulator"]),
+    default="explorer",
+    show_default=True,
+    help="With --replay: in the simulator too, which must end in the same state.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, **flags: Any) -> None:
@@ -72,9 +79,12 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     Exit status: 0 all properties hold, 1 one is violated or was never reached, 2 bad input, 3 the bound on states was
     reached, or the search interrupted.
     """  # fmt: skip
+    simulator = flags.pop("world") == "simulator"
     if flags["replay_file"] is not None:
-        _replay(flags["replay_file"])
+        _replay(flags["replay_file"], simulator)
         return
+    if simulator:
+        raise ConfigError("--world simulator: goes with --replay FILE; the search is the explorer's")
     if flags["protocol"] is None:
         raise ConfigError("explore: name a PROTOCOL (see `consensus-bench list`), or give --replay FILE")
     from consensus_bench.exploration.exhaustive.bounds import Bounds
@@ -188,7 +198,7 @@ def _steps(trace: Trace) -> list[str]:
     return lines
 
 
-def _replay(path: Path) -> None:
+def _replay(path: Path, simulator: bool) -> None:
     from consensus_bench.contract.registry import find_protocol, make_options
     from consensus_bench.exploration.replay import replay
     from consensus_bench.exploration.trace import read_trace
@@ -198,9 +208,24 @@ def _replay(path: Path) -> None:
     execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
     click.echo(f"{path}: {len(trace.steps)} steps of {trace.protocol}, each as recorded")
     click.echo("\n".join(_steps(trace)))
+    if simulator:
+        _replay_in_simulator(path, trace, execution.violation)
     violation = execution.violation
     if violation != trace.violation and (violation is None or trace.violation is None):
         found, recorded = (v.property if v else "nothing" for v in (violation, trace.violation))
         raise ConfigError(f"{path}: {found} is violated, but the trace says {recorded}")
     if violation is not None:
         raise PropertyViolated(violation.property, violation.detail)
+
+
+def _replay_in_simulator(path: Path, trace: Trace, found: Violation | None) -> None:
+    from consensus_bench.experiments.trace_replay import replay_in_simulator
+
+    replayed = replay_in_simulator(trace)
+    names = [violation.property if violation else "nothing" for violation in (replayed.violation, found)]
+    differences = [*replayed.differences]
+    if names[0] != names[1]:
+        differences.append(f"the simulator finds {names[0]} violated, the explorer {names[1]}")
+    if differences:
+        raise PropertyViolated("same state in both worlds", f"{path}: {'; '.join(differences)}")
+    click.echo("in the simulator: the same steps, and the same replicas, disks and timers in the end")

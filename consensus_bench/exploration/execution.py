@@ -13,6 +13,7 @@ from typing import Any
 from consensus_bench.contract import (
     Cluster,
     Command,
+    ConfigError,
     Context,
     Effect,
     Message,
@@ -30,13 +31,16 @@ from consensus_bench.contract.context import (
     COMMIT,
     EXECUTE,
     FORGET,
+    INSTALL,
     NOTE,
     PERSIST,
+    READ,
     SEND,
     SEND_UNSYNCED,
     SET_TIMER,
+    TAKE_SNAPSHOT,
 )
-from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, Event, Impossible, Record, Site
+from consensus_bench.exploration.site import NO_EXCEPTION, NO_SNAPSHOTS, OWN_INVARIANTS, Event, Impossible, Record, Site
 from consensus_bench.exploration.trace import (
     Answered,
     Committed,
@@ -163,7 +167,7 @@ class Execution:
             self._gather(replica, record)
             if site.replica is not None:
                 site.replica.check()
-        except Impossible:
+        except (Impossible, ConfigError):
             raise
         except AssertionError as error:
             self._note_violation(OWN_INVARIANTS, str(error) or "an assertion of the protocol fails")
@@ -287,6 +291,10 @@ class Execution:
             record.executed.append(a)
             self._verifier.executed(replica, a)
             site.results[a.client, a.sequence] = apply(site.store, a)
+        elif tag == READ:
+            site.results[a.client, a.sequence] = site.store.get(a.key)
+        elif tag in (TAKE_SNAPSHOT, INSTALL):
+            raise ConfigError(NO_SNAPSHOTS)
         else:
             assert tag == ANSWER, f"effect {tag} is unknown"
             self._answer(site, a, record)

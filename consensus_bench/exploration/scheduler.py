@@ -27,7 +27,6 @@ from consensus_bench.contract import (
     ConfigError,
     Effect,
     HandOver,
-    Message,
     Options,
     PropertyViolated,
     Replica,

@@ -11,6 +11,7 @@ from consensus_bench.exploration.trace import Answered, Committed, StepKind
 
 OWN_INVARIANTS: Final = "own invariants"
 NO_EXCEPTION: Final = "no exception"
+NO_SNAPSHOTS: Final = "snapshots are not explored: leave snapshot_every at 0"
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -48,6 +48,7 @@ PINNED = [
     ("basic-paxos", {"ballots": 1}, {}, 1_700, 14),
     ("basic-paxos", {"ballots": 2}, {}, 791_684, 23),
     ("multi-paxos", {"ballots": 1, "timeouts": 0, "first_leader": 0}, {}, 25_048, 23),
+    ("multi-paxos", {"ballots": 1, "timeouts": 0, "first_leader": 0, "reads": 1}, {"reads": "quorum"}, 4_348, 15),
     ("raft", {"ballots": 1, "timeouts": 0, "first_leader": 0}, BASIC_RAFT, 48_718, 24),
     ("epaxos", {"ballots": 1, "timeouts": 0}, {}, 33_656, 22),
 ]
@@ -137,6 +138,20 @@ OTHERS = [
     ("raft_mutants.py:VotesForAnyLog", ELECTION, BASIC_RAFT, "own invariants", 8),
     ("raft_mutants.py:AcknowledgesEarly", RAFT_RESTARTS, BASIC_RAFT, "own invariants", 9),
     ("multi_paxos_mutants.py:IgnoresPromises", ELECTION, {}, "agreement", 11),
+    (
+        "multi_paxos_mutants.py:ReadsAtOnce",
+        {"timeouts": 0, "first_leader": 0, "reads": 1},
+        {"reads": "quorum"},
+        "linearizability",
+        8,
+    ),
+    (
+        "../../consensus_bench/attacks/rules/raft.py:UnsafeUnaskedReads",
+        {**ELECTION, "reads": 1, "requests": "anywhere"},
+        {**BASIC_RAFT, "reads": "index"},
+        "linearizability",
+        9,
+    ),
 ]
 
 

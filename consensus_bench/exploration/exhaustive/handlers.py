@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import Cluster, Command, Context, Effect, Message, Options, Replica
+from consensus_bench.contract import Cluster, Command, ConfigError, Context, Effect, Message, Options, Replica
 from consensus_bench.contract.context import (
     ANSWER,
     BROADCAST,
@@ -26,15 +26,18 @@ from consensus_bench.contract.context import (
     COMMIT,
     EXECUTE,
     FORGET,
+    INSTALL,
     NOTE,
     PERSIST,
+    READ,
     SEND,
     SEND_UNSYNCED,
     SET_TIMER,
+    TAKE_SNAPSHOT,
 )
 from consensus_bench.contract.state import freeze
 from consensus_bench.exploration.exhaustive.bounds import Bounds
-from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS
+from consensus_bench.exploration.site import NO_EXCEPTION, NO_SNAPSHOTS, OWN_INVARIANTS
 
 NORMAL: Final = 0
 LAGGING: Final = 1
@@ -171,6 +174,8 @@ class Handlers:
             return None
         except AssertionError as error:
             core.broken = (OWN_INVARIANTS, str(error) or "an assertion of the protocol fails")
+        except ConfigError:
+            raise
         except Exception as error:  # whatever a protocol raises is its finding
             core.broken = (NO_EXCEPTION, f"{type(error).__name__}: {error}")
         if run.unsynced and not self.uses_unsynced:
@@ -219,9 +224,11 @@ class Handlers:
                 run.wrote = True
                 if not lagging:
                     self._write(run.core.disk, (tag, a, b))
-            elif tag in (COMMIT, EXECUTE, ANSWER):
+            elif tag in (COMMIT, EXECUTE, READ, ANSWER):
                 if not lagging:
                     run.events.append((tag, a, b))
+            elif tag in (TAKE_SNAPSHOT, INSTALL):
+                raise ConfigError(NO_SNAPSHOTS)
             else:
                 assert tag == NOTE, f"effect {tag} is unknown"
                 run.notes.append(a)

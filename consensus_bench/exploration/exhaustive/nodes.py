@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Options, Replica
-from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE
+from consensus_bench.contract import Command, Options, Replica
+from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE, READ
 from consensus_bench.exploration.exhaustive.bounds import Bounds, own_ballot
 from consensus_bench.exploration.exhaustive.handlers import (
     DELIVER,
@@ -33,7 +33,7 @@ from consensus_bench.verification.online import VALIDITY
 
 CRASH: Final = 5
 """Kind of a step: a crash and the restart after it."""
-_FACTS: Final = {COMMIT: "committed", EXECUTE: "executed", ANSWER: "answered"}
+_FACTS: Final = {COMMIT: "committed", EXECUTE: "executed", ANSWER: "answered", READ: "read"}
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -167,11 +167,12 @@ class Nodes:
         answers: list[tuple[int, int | None]] = []
         broken: Broken = None
         if outcome.events:
-            visible = tuple(event for event in outcome.events if event[0] != ANSWER)
+            visible = tuple(event for event in outcome.events if event[0] in (COMMIT, EXECUTE))
             seen = self.observations.after(seen, visible) if visible else seen
+            found = self._looked_up(before.seen, outcome.events)
             for event in outcome.events:
                 if event[0] == ANSWER:
-                    broken = self._answer(seen, event, answers) or broken
+                    broken = self._answer(seen, event, answers, found) or broken
         command = choice.argument if choice.kind == REQUEST else -1
         if command >= 0 and (outcome.core != before.core or outcome.sent or outcome.events):
             asked |= 1 << command  # a request that is ignored has not happened
@@ -190,9 +191,29 @@ class Nodes:
         ballots = {own_ballot(envelopes[number].source, envelopes[number].message) for number in sent}
         return len(ballots - {None})
 
-    def _answer(self, seen: int, event: Event, answers: list[tuple[int, int | None]]) -> Broken:
+    def _looked_up(self, seen: int, events: tuple[Event, ...]) -> dict[Command, int | None]:
+        """What reads that have no place found, each after the executions before it in the same step."""
+        executed: list[Command] = []
+        found: dict[Command, int | None] = {}
+        for tag, command, _ in events:
+            if tag == EXECUTE:
+                executed.append(command)
+            elif tag == READ:
+                found[command] = self.observations.look_up(seen, executed, command)
+        return found
+
+    def _answer(
+        self,
+        seen: int,
+        event: Event,
+        answers: list[tuple[int, int | None]],
+        looked_up: dict[Command, int | None],
+    ) -> Broken:
         command = event[1]
         number = self._answer_numbers.get((command.client, command.sequence))
+        if number is not None and command in looked_up:
+            answers.append((number, looked_up[command]))
+            return None
         if number is None or command not in self.observations.lives[seen][-1][1]:
             return (VALIDITY, f"{command} is answered where it was not executed")
         answers.append((number, self.observations.result(seen, command)))

@@ -9,6 +9,7 @@ so that what is not linearizable then is not linearizable here either (Herlihy a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -64,6 +65,13 @@ class Observations:
             if executed == command:
                 return value
         return None
+
+    def look_up(self, seen: int, later: Sequence[Command], read: Command) -> int | None:
+        """What ``read`` finds at a replica of which this is seen, and which has executed ``later`` as well."""
+        store: dict[Key, int] = {}
+        for executed in (*self.lives[seen][-1][1], *later):
+            apply(store, executed)
+        return store.get(read.key)
 
     def compare(self, a: int, b: int) -> Broken:
         """What the observations of two replicas violate together, if anything."""

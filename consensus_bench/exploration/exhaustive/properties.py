@@ -45,6 +45,7 @@ _REACHABLE = {
     "something is committed": "committed",
     "something is executed": "executed",
     "a client is answered": "answered",
+    "a read without a place is answered": "read",
     "a replica restarts": "restarted",
     "a leader is elected": "elected",
     "the fast path is taken": "fast_path",
