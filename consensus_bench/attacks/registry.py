@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import multiprocessing
+import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
 from consensus_bench.attacks import epaxos, multi_paxos, paxos, raft, world
-from consensus_bench.attacks.attack import Attack, Outcome
+from consensus_bench.attacks.attack import Attack, Finding, Outcome
 from consensus_bench.contract import ConfigError
 
 ATTACKS: Final[dict[str, Attack]] = {
@@ -34,11 +37,28 @@ def run_attack(attack: Attack) -> Outcome:
     return Outcome(attack=attack, found=found, control=control, seconds=time.process_time() - start)
 
 
-def run_attacks(attacks: Iterable[Attack], done: Callable[[Outcome], None] = lambda _outcome: None) -> list[Outcome]:
-    """Run several in order; ``done`` is told of each."""
+def run_attacks(
+    attacks: Sequence[Attack], done: Callable[[Outcome], None] = lambda _outcome: None, jobs: int = 1
+) -> list[Outcome]:
+    """Run several, on so many processes; ``done`` is told of each, in order."""
     outcomes = []
-    for attack in attacks:
-        outcome = run_attack(attack)
+    for outcome in map(run_attack, attacks) if jobs == 1 else _on_processes(attacks, jobs):
         done(outcome)
         outcomes.append(outcome)
     return outcomes
+
+
+def _on_processes(attacks: Sequence[Attack], jobs: int) -> Iterator[Outcome]:
+    context, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=signal.signal, initargs=quiet)
+    try:
+        ran = pool.map(_run_named, [attack.name for attack in attacks])
+        for attack, (found, control, seconds) in zip(attacks, ran, strict=True):
+            yield Outcome(attack=attack, found=found, control=control, seconds=seconds)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_named(name: str) -> tuple[Finding, Finding, float]:
+    outcome = run_attack(ATTACKS[name])
+    return outcome.found, outcome.control, outcome.seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,9 @@ def command(name: str | None, as_list: bool, everything: bool, out: Path | None)
         for attack in ATTACKS.values():
             click.echo(f"{attack.name:<{width}}  {attack.protocol:<11}  {attack.expected:<15}  {attack.assumption}")
         return
-    chosen = ATTACKS.values() if name is None else [find_attack(name)]
-    outcomes = run_attacks(chosen, _tell if everything else _tell_all)
+    chosen = list(ATTACKS.values()) if name is None else [find_attack(name)]
+    jobs = min(len(chosen), os.cpu_count() or 1)
+    outcomes = run_attacks(chosen, _tell if everything else _tell_all, jobs)
     if everything:
         _table(outcomes)
     if out is not None:
