@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record liveness lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record explored liveness lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -87,6 +87,10 @@ liveness: $(STAMP)
 # 2,000 random scenarios full of faults per protocol; exit status 1 if anything was lost.
 soak: $(STAMP)
 	$(BIN)/python results/soak/make.py
+
+# Which known mistakes the explorer finds, in which small configuration.
+explored: $(STAMP)
+	$(BIN)/python results/explored/make.py
 
 # After how many of them each known mistake is noticed.
 track-record: $(STAMP)
