@@ -26,6 +26,19 @@ NOT_TRANSITIVE: Final = (
     "partition:ap-southeast-1|us-west-2@2",
 )
 """The leader, in eu-west-1, is reached by ap-southeast-1, and ap-northeast-1 reaches us-west-2 alone."""
+FOUR: Final = ("us-east-1", "us-east-2", "ca-central-1", "us-west-2")
+TWO_CHANGES: Final = (
+    "partition:us-east-1|replicas@2+3",
+    "change-members:us-east-1@2.2,members=us-east-1+us-east-2+ca-central-1",
+    "crash:ca-central-1@2.1+1.2",
+    "crash:us-west-2@2.1+1.2",
+    "partition:us-east-1,ca-central-1|us-east-2,us-west-2@2.5,when=leader elected",
+    "change-members:us-east-2@8,members=us-east-1+us-east-2+us-west-2",
+)
+"""us-east-1, cut off, removes us-west-2; us-east-2 is elected by the three others (two of which come back from a crash,
+so that it is first); then the first and the third are together again, and us-east-2, with us-west-2, removes the third.
+"""
+NO_PRE_VOTE: Final = {"pre_vote": False, "check_quorum": False}
 RULES: Final = Path(__file__).parent / "rules"
 DROPPED: Final = "lying-fsync:all@5+0.4"
 POWER_LOST: Final = "crash:all@5.2+1"
@@ -162,6 +175,21 @@ ATTACKS: Final = (
         ),
         incident="etcd 0.4.1 and Consul, 2014: reads from the leader's memory were stale (Kingsbury, \"Jepsen: "
         "etcd and Consul\")",
+    ),
+    Attack(
+        name="raft-single-server-change",
+        protocol="raft",
+        assumption="a leader has committed an entry of its own term before it changes the members",
+        guarantee="two changes of one server each have majorities that meet",
+        change="_may_change does not ask for it, with SingleServerChange, which changes the members in one step",
+        expected=SAFETY,
+        source=f"{THESIS}, section 4.1, and its correction: Ongaro, \"bug in single-server membership changes\" "
+        "(raft-dev, 2015-07-10)",
+        runner=Simulated(
+            protocol=f"{RULES}/raft.py:SingleServerChange", unsafe=f"{RULES}/raft.py:UnsafeSingleServerChange",
+            faults=TWO_CHANGES, control_faults=TWO_CHANGES, options=NO_PRE_VOTE, control_options=NO_PRE_VOTE,
+            sites=FOUR, leader=FOUR[0], duration_s=14.0,
+        ),
     ),
     Attack(
         name="epaxos-endless-chain",

@@ -8,6 +8,7 @@ from typing import Any
 
 from consensus_bench.contract import CORRUPT, Command, Context
 from protocols.raft import Raft
+from protocols.raft_election import LEADER, Members
 from protocols.raft_messages import Appended, PreVote, RequestVote
 from protocols.sessions import Sessions
 
@@ -100,6 +101,26 @@ class UnsafeUnaskedReads(Raft):
 
     def _serve_read(self, ctx: Context, command: Command) -> None:
         self._read(ctx, command)
+
+
+class SingleServerChange(Raft):
+    """Ongaro's other way to change the members (thesis section 4.1): one server at a time, in one step, since any
+    majority of the old members meets any majority of the new ones. Correct as corrected: not before an entry of the
+    leader's own term is committed."""
+
+    __slots__ = ()
+
+    def _append_members(self, ctx: Context, members: Members) -> None:
+        super()._append_members(ctx, members[-1:])
+
+
+class UnsafeSingleServerChange(SingleServerChange):
+    """A leader changes the members only after it has committed an entry of its own term."""
+
+    __slots__ = ()
+
+    def _may_change(self) -> bool:
+        return self.role == LEADER and self.configurations[-1][0] <= self.commit_index
 
 
 class UnsafeNeverWritten(Raft):
