@@ -138,6 +138,7 @@ OTHERS = [
     ("raft_mutants.py:VotesForAnyLog", ELECTION, BASIC_RAFT, "own invariants", 8),
     ("raft_mutants.py:AcknowledgesEarly", RAFT_RESTARTS, BASIC_RAFT, "own invariants", 9),
     ("multi_paxos_mutants.py:IgnoresPromises", ELECTION, {}, "agreement", 11),
+    ("multi_paxos_mutants.py:ExecutesNoOps", ELECTION, {}, "validity", 12),
     (
         "multi_paxos_mutants.py:ReadsAtOnce",
         {"timeouts": 0, "first_leader": 0, "reads": 1},

@@ -61,7 +61,7 @@ class Observations:
         """The result of ``command`` at a replica of which this is seen; None as well if it did not execute it."""
         store: dict[Key, int] = {}
         for executed in self.lives[seen][-1][1]:
-            value = apply(store, executed)
+            value = None if executed.kind == "noop" else apply(store, executed)  # executed or not, that is judged
             if executed == command:
                 return value
         return None
@@ -70,7 +70,8 @@ class Observations:
         """What ``read`` finds at a replica of which this is seen, and which has executed ``later`` as well."""
         store: dict[Key, int] = {}
         for executed in (*self.lives[seen][-1][1], *later):
-            apply(store, executed)
+            if executed.kind != "noop":
+                apply(store, executed)
         return store.get(read.key)
 
     def compare(self, a: int, b: int) -> Broken:
