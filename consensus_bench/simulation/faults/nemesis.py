@@ -89,7 +89,9 @@ class Nemesis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 if len(busy) >= most or target in busy:
                     continue
                 stops.append((now, end, target))
-            faults.append(parse_fault({"kind": kind, "target": target, **_times(kind, now, end), **_more(kind, draw)}))
+            faults.append(
+                parse_fault({"kind": kind, "target": target, **_times(kind, now, end), **_more(kind, sites, draw)})
+            )
 
     def _weights(self, draw: Random) -> dict[str, float]:
         kinds = self.kinds or SAFE
@@ -160,7 +162,7 @@ def _times(kind: str, start_ns: int, end_ns: int) -> dict[str, Any]:
     return at if issubclass(KINDS[kind], Momentary) else {**at, "duration": time_text(end_ns - start_ns)}
 
 
-def _more(kind: str, draw: Random) -> dict[str, Any]:
+def _more(kind: str, sites: Sequence[str], draw: Random) -> dict[str, Any]:
     """How bad it is."""
     ms = round(10 ** draw.uniform(0, 3))
     match kind:
@@ -180,4 +182,6 @@ def _more(kind: str, draw: Random) -> dict[str, Any]:
             return {"ppm": float(draw.choice((-1, 1)) * draw.randint(10, 5000))}
         case "corrupt-record":
             return {"records": draw.randint(1, 5)}
+        case "change-members":
+            return {"members": "+".join(draw.sample(list(sites), draw.randint(1, len(sites))))}
     return {}
