@@ -7,6 +7,7 @@ from typing import Any, Final
 from consensus_bench.attacks.attack import SAFETY, Attack
 from consensus_bench.attacks.explored import Explored
 from consensus_bench.attacks.scheduled import Scheduled, Table, swap
+from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.trace import Violation
 
@@ -35,12 +36,12 @@ def reign_after_reign(table: Table) -> None:
     table.exchange(everyone)
 
 
-def late_requests(table: Table) -> Violation | None:
+def late_requests(execution: Execution) -> Violation | None:
     """A command that was passed on to one leadership, and first proposed by another. No history of clients shows it:
     one who got no answer must reckon with its command for ever, which is the very thing that epochs are to end."""
     asked: dict[Any, Any] = {}
     proposed: dict[Any, Any] = {}
-    for envelope, message in zip(table.execution.envelopes, table.execution.messages, strict=True):
+    for envelope, message in zip(execution.envelopes, execution.messages, strict=True):
         fields: Any = message
         if envelope.kind == "Forward":
             asked.setdefault(fields.command, fields.ballot)

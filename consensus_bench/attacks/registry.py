@@ -12,7 +12,10 @@ from typing import Final
 
 from consensus_bench.attacks import epaxos, multi_paxos, paxos, raft, world
 from consensus_bench.attacks.attack import Attack, Finding, Outcome
+from consensus_bench.attacks.scheduled import Scheduled
 from consensus_bench.contract import ConfigError
+from consensus_bench.exploration.execution import Execution
+from consensus_bench.exploration.trace import Trace, Violation
 
 ATTACKS: Final[dict[str, Attack]] = {
     attack.name: attack
@@ -27,6 +30,14 @@ def find_attack(name: str) -> Attack:
         hint = f"did you mean {near[0]}?" if near else "`consensus-bench break --list` names them"
         raise ConfigError(f"attack '{name}' is unknown: {hint}")
     return ATTACKS[name]
+
+
+def judged(trace: Trace, execution: Execution) -> Violation | None:
+    """What the judge of the attack that ``trace`` comes from finds in its execution, beyond what verification sees."""
+    for attack in ATTACKS.values():
+        if isinstance(attack.runner, Scheduled) and trace.protocol == attack.runner.unsafe:
+            return attack.runner.judge(execution)
+    return None
 
 
 def run_attack(attack: Attack) -> Outcome:

@@ -117,11 +117,11 @@ class Table:
 
 
 Script: TypeAlias = Callable[[Table], None]
-Judge: TypeAlias = Callable[[Table], Violation | None]
+Judge: TypeAlias = Callable[[Execution], Violation | None]
 """Looks for what verification cannot see: a guarantee beyond what a history of the clients shows."""
 
 
-def no_judge(_table: Table) -> None:
+def no_judge(_execution: Execution) -> None:
     """Verification sees all there is."""
 
 
@@ -153,4 +153,4 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
         table = Table(spec, settings, self.replicas, self.commands)
         with suppress(_Over):
             self.script(table)
-        return table.finding(self.judge(table))
+        return table.finding(self.judge(table.execution))

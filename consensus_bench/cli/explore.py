@@ -199,6 +199,7 @@ def _steps(trace: Trace) -> list[str]:
 
 
 def _replay(path: Path, simulator: bool) -> None:
+    from consensus_bench.attacks.registry import judged
     from consensus_bench.contract.registry import find_protocol, make_options
     from consensus_bench.exploration.replay import replay
     from consensus_bench.exploration.trace import read_trace
@@ -210,7 +211,7 @@ def _replay(path: Path, simulator: bool) -> None:
     click.echo("\n".join(_steps(trace)))
     if simulator:
         _replay_in_simulator(path, trace, execution.violation)
-    violation = execution.violation
+    violation = execution.violation or judged(trace, execution)
     if violation != trace.violation and (violation is None or trace.violation is None):
         found, recorded = (v.property if v else "nothing" for v in (violation, trace.violation))
         raise ConfigError(f"{path}: {found} is violated, but the trace says {recorded}")
