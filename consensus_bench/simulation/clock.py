@@ -35,6 +35,9 @@ class Clock(simpy.Environment):
         while True:
             self._now, _, _, event = pop(queue)
             callbacks = event.callbacks
+            if type(callbacks) is tuple:  # a slim event: one callback, it cannot fail, and nobody looks at it again
+                callbacks[0](event)
+                continue
             event.callbacks = None
             for callback in callbacks:
                 callback(event)
@@ -48,5 +51,5 @@ class Clock(simpy.Environment):
 class _End:
     """The event at which ``run`` stops; it is no success, so that the loop has but one thing to ask."""
 
-    callbacks: Any = ()
+    callbacks: Any = []  # noqa: RUF012 - SimPy's way
     _ok = False
