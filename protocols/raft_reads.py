@@ -63,8 +63,8 @@ class RaftReads(RaftElection):
         if self.lease_end_ns > ctx.clock_ns and self._knows_all_committed():
             self._read(ctx, command)
         else:
+            self.unconfirmed.append((self.round + 1, command))
             self._ask_whether_leading(ctx)
-            self.unconfirmed.append((self.round, command))
 
     def _read(self, ctx: Context, command: Command) -> None:
         ctx.read(command)
@@ -81,6 +81,8 @@ class RaftReads(RaftElection):
         self.round += 1
         self.round_sent_ns[self.round] = ctx.clock_ns
         ctx.broadcast_unsynced(self.others, Confirm(self.current_term, self.round))
+        if self.majority == 1:
+            self._count_confirmed(ctx)  # a sole member has its majority without asking
 
     def on_confirm(self, ctx: Context, source: int, message: Confirm) -> None:
         """Say yes to the leader of the term; with a lease, this is the promise to vote for nobody else."""
@@ -94,10 +96,14 @@ class RaftReads(RaftElection):
         ctx.set_timer("election", *self.election_ns)
 
     def on_confirmed(self, ctx: Context, source: int, message: Confirmed) -> None:
-        """A majority that says yes to a question has said so to all earlier ones."""
+        """The follower lets us lead."""
         if message.term != self.current_term or self.role != LEADER or message.round <= self.confirmed[source]:
             return
         self.confirmed[source] = message.round
+        self._count_confirmed(ctx)
+
+    def _count_confirmed(self, ctx: Context) -> None:
+        """A majority that says yes to a question has said so to all earlier ones."""
         self.confirmed[self.me] = self.round
         by_majority = self._held_by_quorum(self.confirmed)
         sent_ns = self.round_sent_ns.get(by_majority)

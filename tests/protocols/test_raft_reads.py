@@ -96,6 +96,18 @@ def test_a_question_that_was_lost_is_asked_again() -> None:
     assert answers(step(raft, Deliver(1, Confirmed(1, first + 1)))) == [GET]
 
 
+@pytest.mark.parametrize("reads", ["index", "lease"])
+def test_a_sole_member_needs_nobody_to_confirm_that_it_leads(reads: str) -> None:
+    """Neither a cluster of one nor spare servers that are down may keep a reader waiting."""
+    for size in (1, 3):
+        raft = Raft(0, Cluster(size, first_leader=0), RaftOptions(reads=reads, first_members=1))  # type: ignore[arg-type]
+        step(raft, Start())
+        step(raft, Deliver(0, Vote(1, True)))
+        assert not answers(step(raft, Request(GET))), "it does not know yet what is committed"
+        assert answers(step(raft, Deliver(0, Appended(1, 1)))) == [GET]
+        assert answers(step(raft, Request(GET))) == [GET]
+
+
 def test_reads_of_a_leader_that_is_deposed_go_to_the_next_one() -> None:
     raft = leading(reads="index")
     commit_noop(raft)
