@@ -260,13 +260,14 @@ class RaftReplication(RaftSnapshots):
         self._send_entries(ctx, follower, next_index, self.options.window)
 
     def _feed(self, ctx: Context, follower: int) -> None:
-        """Send what the window of a follower that is behind allows. If that is everything, it is in step."""
+        """Send what the window of a follower that is behind allows. If that is everything, it is in step; after a
+        snapshot that stands for more than the window, when that is acknowledged."""
         match, last = self.match_index[follower], self.log.last_index
         next_index, end = max(self.next_index[follower], match + 1), match + self.options.window
         while next_index <= min(last, end):
             next_index += self._send_entries(ctx, follower, next_index, end + 1 - next_index)
         self.next_index[follower] = next_index
-        if next_index > last:
+        if end >= last < next_index:
             del self.next_index[follower]
             self.in_step = tuple(r for r in self.others if r not in self.next_index)
             self.horizon = min(self.horizon, end) if len(self.in_step) > 1 else end

@@ -14,7 +14,7 @@ from raft_network import entries
 from consensus_bench.contract import Cluster, Command, Context, Effect, Snapshot
 from consensus_bench.contract.context import FORGET, INSTALL, PERSIST, TAKE_SNAPSHOT
 from consensus_bench.contract.registry import find_protocol, make_options
-from consensus_bench.contract.steps import Deliver, Recover, Start, step
+from consensus_bench.contract.steps import Deliver, Recover, Request, Start, step
 from consensus_bench.experiments.measure import judged
 from consensus_bench.experiments.soak_run import SoakWorld
 from consensus_bench.exploration import Faults, Scheduler, run_seeds
@@ -29,6 +29,12 @@ ALL = (0b111,)
 
 def sent(effects: list[Effect], kind: type) -> list[Any]:
     return [b for _, _, b in effects if isinstance(b, kind)]
+
+
+def targets(effects: list[Effect]) -> list[tuple[int, Any]]:
+    """(to, AppendEntries), one for each receiver."""
+    found = [(a, b) for _, a, b in effects if isinstance(b, AppendEntries)]
+    return [(to, b) for a, b in found for to in (a if isinstance(a, tuple) else (a,))]
 
 
 def follower(count: int, every: int = 3, commit: int | None = None) -> tuple[Raft, list[Effect]]:
@@ -114,6 +120,26 @@ def test_entries_beyond_a_snapshot_are_kept() -> None:
     raft, _ = follower(6, every=0, commit=1)
     step(raft, Deliver(0, InstallSnapshot(1, Snapshot(4, ()), (), 1, ALL)))
     assert (raft.log.base_index, raft.log.last_index) == (4, 6)
+
+
+def test_a_snapshot_beyond_the_window_is_acknowledged_before_more_is_sent() -> None:
+    """What it stands for is under way like entries: the follower is not in step before it has said that it came."""
+    leader = Raft(0, Cluster(3, first_leader=0), RaftOptions(snapshot_every=3, window=2))
+    step(leader, Recover({"vote": (1, None), **dict(enumerate(entries([1] * 9), 1))}))
+    leader._campaign(Context())
+    for source in (0, 1):
+        step(leader, Deliver(source, Vote(2, True)))
+    for source in (0, 1):
+        step(leader, Deliver(source, Appended(2, 10)))
+    step(leader, Deliver(2, Conflict(2, 9, 0, 0)))
+    step(leader, Deliver(0, Snapshot(10, ())))
+    effects = step(leader, Deliver(2, Appended(2, 2)))
+    assert [m.snapshot.place for m in sent(effects, InstallSnapshot)] == [10]
+    leader.check()
+    assert not [a for a, m in targets(step(leader, Request(put(1)))) if a == 2]
+    effects = step(leader, Deliver(2, Appended(2, 10)))
+    assert [m.previous_index for a, m in targets(effects)] == [10]
+    leader.check()
 
 
 def test_an_older_snapshot_changes_nothing() -> None:
