@@ -151,6 +151,12 @@ class RaftRepair(RaftMembership):
     def _knows_its_votes(self) -> bool:
         return not self.asking
 
+    def _enter_term(self, ctx: Context, term: int) -> None:
+        """Not while we ask: the new term on disk, without a vote, would look to the next restart as if all were well,
+        and we may have voted in it."""
+        if not self.asking:
+            super()._enter_term(ctx, term)
+
     def _is_damaged(self) -> bool:
         return self.asking or self.repair is not None
 

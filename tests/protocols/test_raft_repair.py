@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 from damage import DAMAGES, damaged, serves_in_the_end
-from raft_network import PLAIN, A, B, RaftNetwork, disk, entries
+from raft_network import PLAIN, A, B, RaftNetwork, disk, entries, violated
 
 from consensus_bench.contract import CORRUPT, LOST, Cluster, Context, Effect, PropertyViolated, Snapshot
 from consensus_bench.contract.context import FORGET, PERSIST
 from consensus_bench.contract.steps import Deliver, Recover, Timer, step
 from protocols.raft import Raft
+from protocols.raft_election import RaftElection
 from protocols.raft_messages import (
     Appended,
     AppendEntries,
     AskTerm,
     Conflict,
     PreVote,
+    PreVoteReply,
     RaftOptions,
+    Refused,
     RequestVote,
     TermReply,
     TimeoutNow,
@@ -53,7 +56,9 @@ LOST_VOTES = [{LOST: None}, {**disk([1, 1]), "vote": CORRUPT}, {**disk([1]), "re
 def test_who_has_lost_its_vote_asks_and_says_nothing_else(found: Mapping[Any, Any]) -> None:
     raft, effects = restarted(found)
     assert sent(effects, AskTerm) == [AskTerm(NOW, raft.log.last_index)]
-    for message in (RequestVote(9, 9, 9), AppendEntries(9, 0, 0, (), 0)):
+    unheard = [RequestVote(9, 9, 9), AppendEntries(9, 0, 0, (), 0)]
+    late = [Vote(9, False), PreVoteReply(9, False), Refused(9)]
+    for message in unheard + late:
         assert not step(raft, Deliver(2, message))
     assert not sent(step(raft, Timer("election")), PreVote)
     assert not [
@@ -202,6 +207,52 @@ def test_a_leader_begins_anew_with_a_follower_that_has_lost_its_log() -> None:
     raft.check()
     effects = step(raft, Deliver(1, Conflict(2, 1, 0, 0)))
     assert [m.previous_index for m in sent(effects, AppendEntries)] == [0], "its conflicts are believed again"
+
+
+def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
+    """Server 1 votes for 0 in term 2, and its disk cannot tell any more. While it asks, an old refusal by 2, which is a
+    candidate in term 2 as well, speaks of that term; 1 restarts once more, and the request of 2 for its vote comes."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    for server in (1, 2, 2):
+        network.fire(server, "election")
+    network.deliver(1, 2, RequestVote)
+    for _ in range(2):
+        network.deliver(2, 2, Vote)
+    [refusal] = [packet for packet in network.under_way(Vote) if packet[:2] == (2, 1)]
+    [request] = [packet for packet in network.under_way(RequestVote) if packet[1] == 1 and packet[2].term == 2]
+    assert refusal[2] == Vote(2, False)
+    network.exchange(among=())
+    for _ in range(2):
+        network.fire(0, "election")
+    network.exchange(among=(0, 1), keep=AppendEntries)
+    assert network.leaders() == [0] and network.replica(1).voted_for == 0
+    network.world.crash(1)
+    network.world.servers[1].disk["vote"] = CORRUPT
+    network.world.restart(1)
+    for late in (refusal, request):
+        network.world.in_flight[:] = [late]
+        network.exchange(among=(1, 2))
+        network.crash(1)
+    for leader, command in ((2, A), (0, B)):
+        network.ask(leader, command)
+        if "retry" in network.world.servers[leader].timers:
+            network.fire(leader, "retry")
+            network.fire(leader, "retry")
+        network.exchange(among=(1, leader))
+
+
+class TakesUpTermsWhileAsking(Raft):
+    """A term that is heard of is written down although the votes are not known yet."""
+
+    __slots__ = ()
+
+    def _enter_term(self, ctx: Context, term: int) -> None:
+        RaftElection._enter_term(self, ctx, term)
+
+
+def test_a_lost_vote_stays_lost_whatever_is_heard_meanwhile() -> None:
+    assert violated(a_late_refusal_hides_a_lost_vote, Raft) is None
+    assert violated(a_late_refusal_hides_a_lost_vote, TakesUpTermsWhileAsking) == "agreement"
 
 
 class CountsTheLost(Raft):
