@@ -5,19 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import Command, Context
+from consensus_bench.contract import CORRUPT, Command, Context, Snapshot
 from protocols.quorums import majority
 from protocols.raft import Raft
-from protocols.raft_election import Members
+from protocols.raft_election import LEADER, Members, RaftElection
 from protocols.raft_log import LogEntry
-from protocols.raft_messages import Appended, Conflict, PreVote, RequestVote, Vote
-from protocols.sessions import Sessions
+from protocols.raft_messages import (
+    Appended,
+    AppendEntries,
+    Confirm,
+    Confirmed,
+    Conflict,
+    InstallSnapshot,
+    PreVote,
+    RequestVote,
+    TimeoutNow,
+    Vote,
+)
+from protocols.sessions import Sessions, SessionsImage
 
-MEMBERSHIP: Final = "tests/protocols/test_raft_membership.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
-SCHEDULED: Final = "tests/protocols/test_raft.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+TEST: Final = "test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+SCHEDULED: Final = f"tests/protocols/test_raft.py::{TEST}"
+MEMBERSHIP: Final = f"tests/protocols/test_raft_membership.py::{TEST}"
+READS: Final = f"tests/protocols/test_raft_reads.py::{TEST}"
+TRANSFER: Final = f"tests/protocols/test_raft_transfer.py::{TEST}"
+REPAIR: Final = f"tests/protocols/test_raft_repair.py::{TEST}"
 
 
 class Mutant(Raft):
@@ -357,6 +372,375 @@ class KeepsRemovedMembers(Mutant):
         pass
 
 
+class LeavesTheJointAtOnce(Mutant):
+    """C_new is appended when C_old,new is committed, by both majorities, and not before (section 6)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _append_members(self, ctx: Context, members: Members) -> None:
+        super()._append_members(ctx, members)
+        if len(members) == 2:
+            super()._append_members(ctx, members[1:])
+
+
+class StaysInTheJoint(Mutant):
+    """Whoever leads when C_old,new is committed appends C_new, also if it is not the one that began (section 6)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _members_committed(self, ctx: Context, noop: int) -> None:
+        if self.configurations[-1][0] == noop:
+            super()._members_committed(ctx, noop)
+
+
+class SnapshotsWithoutMembers(Mutant):
+    """A snapshot says who the members were (section 7)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _begin_members(self, index: int, members: Members) -> None:
+        super()._begin_members(index, ((1 << (self.options.first_members or self.cluster.size)) - 1,))
+
+
+class LearnersStand(Mutant):
+    """Who knows that it is no member does not stand for election (section 6; thesis section 4.2.1)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _may_campaign(self) -> bool:
+        return True
+
+
+class StaysInOffice(Mutant):
+    """A leader that is no member any more hands its office over when C_new is committed (section 6)."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _resign(self, ctx: Context) -> None:
+        pass
+
+
+class _Reader(Mutant):
+    """Base: reads by ReadIndex."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"reads": "index"}
+
+
+class AnswersUnasked(_Reader):
+    """A majority says that the leader still leads before it answers a read (thesis section 6.4)."""
+
+    __slots__ = ()
+
+    def _serve_read(self, ctx: Context, command: Command) -> None:
+        self._read(ctx, command)
+
+
+class ReadsBeforeItsTerm(_Reader):
+    """A new leader answers no read before an entry of its own term is committed (thesis section 6.4)."""
+
+    __slots__ = ()
+
+    def _knows_all_committed(self) -> bool:
+        return True
+
+
+class CountsEarlierConfirmations(_Reader):
+    """The question whether the leader still leads is asked after the read came (thesis section 6.4)."""
+
+    __slots__ = ()
+    killed_by = READS
+
+    def _serve_read(self, ctx: Context, command: Command) -> None:
+        self._ask_whether_leading(ctx)
+        self.unconfirmed.append((self.round - 1, command))
+
+
+class ConfirmsAnybody(_Reader):
+    """Only a follower of the term says that its leader leads (thesis section 6.4)."""
+
+    __slots__ = ()
+    killed_by = READS
+
+    def on_confirm(self, ctx: Context, source: int, message: Confirm) -> None:
+        ctx.send_unsynced(source, Confirmed(message.term, message.round))
+
+
+class CountsConfirmationsOfOtherTerms(_Reader):
+    """That it led an earlier term confirms nothing (thesis section 6.4)."""
+
+    __slots__ = ()
+    killed_by = READS
+
+    def on_confirmed(self, ctx: Context, source: int, message: Confirmed) -> None:
+        super().on_confirmed(ctx, source, Confirmed(self.current_term, message.round))
+
+
+class _LeaseHolder(Mutant):
+    """Base: reads by lease."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+    killed_by = READS
+
+
+class LeasesFromTheAnswer(_LeaseHolder):
+    """A lease counts from when the question was sent (thesis section 6.4.1)."""
+
+    __slots__ = ()
+
+    def on_confirmed(self, ctx: Context, source: int, message: Confirmed) -> None:
+        super().on_confirmed(ctx, source, message)
+        if self.role == LEADER and self.lease_end_ns:
+            self.lease_end_ns = ctx.clock_ns + self.lease_ns
+
+
+class PromisesNothing(_LeaseHolder):
+    """Who has confirmed a leader votes for nobody for the shortest election time-out (thesis section 6.4.1)."""
+
+    __slots__ = ()
+
+    def _has_promised(self, ctx: Context) -> bool:
+        return False
+
+    def _in_lease(self, ctx: Context) -> bool:
+        return False
+
+
+class PromisesForItsTerm(_LeaseHolder):
+    """That promise binds in later terms as well, and whether the leader is remembered or not."""
+
+    __slots__ = ()
+
+    def _has_promised(self, ctx: Context) -> bool:
+        return self.leader is not None and super()._has_promised(ctx)
+
+
+class ForgetsItsPromise(_LeaseHolder):
+    """That promise binds after a restart as well."""
+
+    __slots__ = ()
+
+    def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        super().recover(ctx, disk)
+        self.heard_ns = ctx.clock_ns - self.election_ns[0]
+
+
+class KeepsItsLease(_LeaseHolder):
+    """A leader that asks another server to take over has no lease any more (thesis sections 3.10, 6.4.1)."""
+
+    __slots__ = ()
+
+    def _give_up_lease(self) -> None:
+        pass
+
+
+class RenewsItsLease(_LeaseHolder):
+    """Nor gets it another one in that term: the other server may begin at any time."""
+
+    __slots__ = ()
+
+    def _give_up_lease(self) -> None:
+        self.lease_end_ns = 0
+
+
+class ObeysOldOrders(_LeaseHolder):
+    """Only the leader of the term may ask for an election in spite of itself (thesis section 3.10)."""
+
+    __slots__ = ()
+
+    def on_timeout_now(self, ctx: Context, source: int, message: TimeoutNow) -> None:
+        self._campaign(ctx, transfer=True)
+
+
+class HandsOverTooEarly(Mutant):
+    """The successor has the whole log before it is asked to begin (thesis section 3.10)."""
+
+    __slots__ = ()
+    killed_by = TRANSFER
+
+    def _caught_up(self, ctx: Context, follower: int) -> None:
+        if follower == self.successor:
+            ctx.send_unsynced(follower, TimeoutNow(self.current_term))
+
+
+class IgnoresTheTransfer(Mutant):
+    """Who hears a leader votes for the server that this leader has asked to take over (thesis section 4.2.3)."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {}
+    killed_by = TRANSFER
+
+    def on_request_vote(self, ctx: Context, source: int, message: RequestVote) -> None:
+        super().on_request_vote(
+            ctx, source, RequestVote(message.term, message.last_log_index, message.last_log_term, False)
+        )
+
+
+class DropsWhatWaits(Mutant):
+    """Requests that waited during a transfer that came to nothing are served (thesis section 3.10)."""
+
+    __slots__ = ()
+    killed_by = TRANSFER
+
+    def on_timer(self, ctx: Context, name: Any) -> None:
+        if name == "transfer":
+            self.queue.clear()
+        super().on_timer(ctx, name)
+
+
+class HeartbeatsSayNothing(Mutant):
+    """A heartbeat tells the followers what is committed (Figure 2)."""
+
+    __slots__ = ()
+
+    def _send_heartbeats(self, ctx: Context) -> None:
+        ctx.broadcast_unsynced(self.others, AppendEntries(self.current_term, 0, 0, (), 0))
+
+
+class _Snapshots(Mutant):
+    """Base: with snapshots."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"snapshot_every": 3}
+
+
+class ForgetsSessions(_Snapshots):
+    """What was executed before a snapshot is known after it (thesis section 6.3)."""
+
+    __slots__ = ()
+
+    def _adopt(
+        self, ctx: Context, snapshot: Snapshot, sessions: SessionsImage, last_term: int, members: Members
+    ) -> None:
+        super()._adopt(ctx, snapshot, (), last_term, members)
+
+
+class SessionsOfLater(_Snapshots):
+    """The sessions beside a snapshot are those of its place, and say nothing of what was executed meanwhile."""
+
+    __slots__ = ()
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        if self.taking is not None:
+            self.taking = (self.taking[0], self.sessions.image())
+        super().on_snapshot(ctx, source, message)
+
+
+class GoesBack(_Snapshots):
+    """A snapshot of less than what is committed here replaces nothing (section 7)."""
+
+    __slots__ = ()
+
+    def on_install_snapshot(self, ctx: Context, source: int, message: InstallSnapshot) -> None:
+        self.commit_index = min(self.commit_index, message.snapshot.place - 1)
+        super().on_install_snapshot(ctx, source, message)
+
+
+class DiscardsUncommitted(_Snapshots):
+    """The log is cut off up to the snapshot, not up to its end (section 7)."""
+
+    __slots__ = ()
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        super().on_snapshot(ctx, source, message)
+        if self.snapshot is not None:
+            self._save_snapshot(ctx, self.log.discard(self.log.last_index))
+
+
+class _Repair(Mutant):
+    """Base of those that know no better after a disk was damaged."""
+
+    __slots__ = ()
+    killed_by = REPAIR
+
+
+class NeverWritten(_Repair):
+    """What cannot be read is not treated as never written."""
+
+    __slots__ = ()
+
+    def _read_disk(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        good: dict[Any, Any] = {"vote": disk["vote"]} if disk.get("vote", CORRUPT) is not CORRUPT else {}
+        while disk.get(len(good) + 1 - ("vote" in good), CORRUPT) is not CORRUPT:
+            index = len(good) + 1 - ("vote" in good)
+            good[index] = disk[index]
+        super()._read_disk(ctx, good)
+
+
+class RepairedAtOnce(_Repair):
+    """Who has lost entries is repaired when it has a leader's, not when it has heard from one."""
+
+    __slots__ = ()
+
+    def _is_damaged(self) -> bool:
+        return self.asking > 0
+
+
+class RepairedByOldEntries(_Repair):
+    """Of a later term, an entry of that term says that the log has everything; earlier ones do not."""
+
+    __slots__ = ()
+
+    def _perhaps_repaired(self, ctx: Context, agreeing: int) -> None:
+        if self.repair is not None and self.current_term > self.repair[0]:
+            self.repair = (self.current_term, 0)
+        super()._perhaps_repaired(ctx, agreeing)
+
+
+class AsksNobody(_Repair):
+    """Who has lost its vote says nothing before the others have told their terms."""
+
+    __slots__ = ()
+
+    def _have_asked_enough(self) -> bool:
+        return True
+
+    def _is_damaged(self) -> bool:
+        return False
+
+
+class AsksAMajority(_Repair):
+    """All others are asked: the one that does not answer may be the candidate that has the forgotten vote."""
+
+    __slots__ = ()
+
+    def _have_asked_enough(self) -> bool:
+        return len(self.replies) >= majority(self.cluster.size) - 1
+
+
+class CountsTheLost(_Repair):
+    """When a majority has lost its votes, nobody goes on."""
+
+    __slots__ = ()
+
+    def _have_asked_enough(self) -> bool:
+        return len(self.replies) == len(self.others)
+
+
+class TakesUpTermsWhileAsking(_Repair):
+    """Who has lost its vote writes no term down before the others have told theirs."""
+
+    __slots__ = ()
+
+    def _enter_term(self, ctx: Context, term: int) -> None:
+        RaftElection._enter_term(self, ctx, term)
+
+
+class LeavesTheLeaderInTheDark(_Repair):
+    """A leader is told that a follower has lost what it acknowledged."""
+
+    __slots__ = ()
+
+    def _restart_follower(self, ctx: Context, follower: int, last_index: int) -> None:
+        pass
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     VotesForAnyLog, ComparesLengthsOnly, VotesTwice, VotedForNotDurable, TermNotDurable, SolicitsEarly, VotesEarly,
     CountsOldVotes, CountsOldAcknowledgements, TakesRefusalsForAgreement, ObeysOldLeaders, CountsOlderTerms,
@@ -364,5 +748,12 @@ MUTANTS: tuple[type[Mutant], ...] = (
     AcknowledgesEarly, CountsItselfEarly, ForgetsNothing, ExecutesRetries, BeginsWithoutNoop, PreVoteBeginsATerm,
     IgnoresTheVoteLease, LeadsWithoutAMajority,
     CountsNewMembersOnly, CountsOldMembersOnly, CountsItselfAsMember, ChangesInOneStep, KeepsRemovedMembers,
+    LeavesTheJointAtOnce, StaysInTheJoint, SnapshotsWithoutMembers, LearnersStand, StaysInOffice,
+    AnswersUnasked, ReadsBeforeItsTerm, CountsEarlierConfirmations, ConfirmsAnybody, CountsConfirmationsOfOtherTerms,
+    LeasesFromTheAnswer, PromisesNothing, PromisesForItsTerm, ForgetsItsPromise, KeepsItsLease, RenewsItsLease,
+    ObeysOldOrders, HandsOverTooEarly, IgnoresTheTransfer, DropsWhatWaits, HeartbeatsSayNothing,
+    ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted,
+    NeverWritten, RepairedAtOnce, RepairedByOldEntries, AsksNobody, AsksAMajority, CountsTheLost,
+    TakesUpTermsWhileAsking, LeavesTheLeaderInTheDark,
 )  # fmt: skip
 """All of the above."""

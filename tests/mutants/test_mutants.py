@@ -118,7 +118,8 @@ def test_a_mutant_is_caught_and_the_protocol_is_not(mutant: Any) -> None:
         for seed in range(SEEDS):
             try:
                 run_seeds(mutant, [seed], size=size, settings=settings, faults=faults, load=load)
-            except ScheduleViolated:
+            except ScheduleViolated as caught:
+                assert "TypeError" not in str(caught), "it does not fit the protocol any more: nothing is caught"
                 run_seeds(correct(mutant), [seed], size=size, settings=safe, faults=faults, load=load)
                 return
     raise AssertionError(f"{mutant.__name__} was not caught: {mutant.__doc__}")

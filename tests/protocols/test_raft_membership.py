@@ -385,6 +385,54 @@ def a_change_that_was_removed(protocol: type[Raft]) -> None:
         raise PropertyViolated("progress", "two of three members are a majority")
 
 
+def left_by_another_leader(protocol: type[Raft]) -> None:
+    """Server 0 dies when all have C_old,new; whoever leads next finds it and goes on."""
+    cluster = joint(protocol)
+    for follower in (1, 2, 3, 4):
+        cluster.deliver(0, follower, AppendEntries)
+    cluster.exchange(among=())
+    cluster.elect(1, among=(1, 2, 3, 4))
+    if not {3, 4} & set(cluster.leaders()):
+        raise PropertyViolated("members lead", f"leaders {cluster.leaders()}")
+
+
+def the_change_was_discarded(protocol: type[Raft]) -> None:
+    """The change to 0, 3, 4 stands in nobody's log any more, only in the snapshots. Then 1 and 2 restart, and go on by
+    themselves while 0, 3 and 4 do."""
+    cluster = joint(protocol, snapshot_every=2)
+    cluster.exchange()
+    cluster.ask(0, C, D)
+    cluster.exchange()
+    cluster.settle(0)
+    assert cluster.replica(1).snapshot[0].place > 3
+    for server in (1, 2):
+        cluster.crash(server)
+    cluster.ask(0, A)
+    cluster.exchange(among=(0, 3, 4))
+    cluster.elect(1, among=(1, 2))
+    cluster.ask(1, B)
+    cluster.exchange(among=(1, 2))
+
+
+def a_learner_is_cut_off(protocol: type[Raft]) -> None:
+    """Server 3 is a spare one; it hears nothing for a while."""
+    cluster = Cluster(protocol)
+    cluster.elect(3, among=(3, 4))
+    cluster.fire(0, "heartbeat")
+    cluster.exchange()
+    if cluster.leaders() != [0]:
+        raise PropertyViolated("a healthy leader stays", f"leaders {cluster.leaders()}")
+
+
+def a_leader_that_leaves(protocol: type[Raft]) -> None:
+    """Server 0 is no member of 1, 2, 3, all of which live."""
+    cluster = Cluster(protocol, members=4)
+    cluster.order(0, 1, 2, 3)
+    cluster.exchange()
+    if 0 in cluster.leaders():
+        raise PropertyViolated("members lead", f"leaders {cluster.leaders()}")
+
+
 @pytest.mark.parametrize(
     ("schedule", "mutant"),
     [
@@ -393,6 +441,11 @@ def a_change_that_was_removed(protocol: type[Raft]) -> None:
         (new_members_decide_alone, mutants.ChangesInOneStep),
         (counted_though_it_left, mutants.CountsItselfAsMember),
         (a_change_that_was_removed, mutants.KeepsRemovedMembers),
+        (new_members_decide_alone, mutants.LeavesTheJointAtOnce),
+        (left_by_another_leader, mutants.StaysInTheJoint),
+        (the_change_was_discarded, mutants.SnapshotsWithoutMembers),
+        (a_learner_is_cut_off, mutants.LearnersStand),
+        (a_leader_that_leaves, mutants.StaysInOffice),
     ],
 )
 def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import raft_mutants as mutants
 from fault_worlds import loaded
-from raft_network import MS
+from raft_network import MS, PLAIN, B, RaftNetwork, violated
 
-from consensus_bench.contract import Cluster, Command, ConfigError, Context, Effect
+from consensus_bench.contract import (
+    OPERATOR,
+    Cluster,
+    Command,
+    ConfigError,
+    Context,
+    Effect,
+    HandOver,
+    PropertyViolated,
+)
 from consensus_bench.contract.context import ANSWER, READ
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
 from consensus_bench.experiments.measure import judged
 from consensus_bench.experiments.statistics import column
-from consensus_bench.exploration import run_seeds
-from consensus_bench.exploration.scheduler import ScheduleViolated
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import World
 from protocols.raft import Raft
@@ -27,6 +36,7 @@ from protocols.raft_messages import (
     Confirmed,
     RaftOptions,
     RequestVote,
+    TimeoutNow,
     Vote,
 )
 
@@ -225,34 +235,198 @@ def test_what_a_read_at_the_leader_costs(reads: str, round_trips: int) -> None:
     assert np.median(waits) / MS == pytest.approx(40.0 * round_trips, abs=4.0)
 
 
-# Mutants.
+# What is each rule for.
 
 
-class AnswersUnasked(Raft):
-    """Nobody is asked whether the leader still leads."""
-
-    __slots__ = ()
-
-    def _serve_read(self, ctx: Context, command: Command) -> None:
-        self._read(ctx, command)
-
-
-class ReadsBeforeItsTerm(Raft):
-    """A new leader answers before an entry of its own term is committed."""
-
-    __slots__ = ()
-
-    def _knows_all_committed(self) -> bool:
-        return True
+def leaseholder(protocol: type[Raft], lease: bool = True) -> RaftNetwork:
+    """Server 0 of three leads; with a lease, followers have promised it their votes for a second from now on. Nothing
+    is under way."""
+    settings = {"reads": "lease", "pre_vote": False} if lease else {"reads": "index", **PLAIN}
+    network = RaftNetwork(protocol, 3, 0, election_timeout_ms=(LOW_MS, HIGH_MS), **settings)
+    network.exchange()
+    network.now_ns += 10_000 * MS
+    network.fire(0, "heartbeat")
+    network.exchange()
+    return network
 
 
-@pytest.mark.parametrize("mutant", [AnswersUnasked, ReadsBeforeItsTerm])
-def test_a_careless_reader_is_found_out_by_random_schedules(mutant: type[Raft]) -> None:
-    with pytest.raises(ScheduleViolated, match="linearizab"):
-        run_seeds(mutant, range(400), settings={"reads": "index"})
+def another_writes(network: RaftNetwork, leader: int, voter: int) -> bool:
+    """``leader`` begins an election, and if ``voter`` votes for it, both commit a write."""
+    network.fire(leader, "election")
+    network.exchange(among=(leader, voter))
+    network.ask(leader, B)
+    network.exchange(among=(leader, voter))
+    return (leader, B) in network.answers
 
 
-class LeasesFromTheAnswer(Raft):
+def no_stale_answer(network: RaftNetwork, old: int = 0) -> None:
+    """A read that came after that write sees it, so that ``old``, which does not, gives no answer."""
+    if (old, GET) in network.answers:
+        raise PropertyViolated("linearizability", f"replica {old} answers a read without the last write")
+
+
+def asked_too_early(protocol: type[Raft]) -> None:
+    """Server 2 confirms that 0 leads; before that arrives, 1 is elected, writes, and a read comes to 0."""
+    network = leaseholder(protocol, lease=False)
+    network.ask(0, Command(2, 1, "get", "x"))
+    network.deliver(0, 2, Confirm)
+    [late] = network.under_way(Confirmed)
+    network.exchange(among=())
+    assert another_writes(network, 1, 2)
+    network.ask(0, GET)
+    network.world.in_flight[:] = [late]
+    network.exchange(among=(0, 2))
+    no_stale_answer(network)
+
+
+def asked_whom_has_another_leader(protocol: type[Raft]) -> None:
+    """Server 1 is elected by 2 and writes; then 0 asks 2 whether it still leads."""
+    network = leaseholder(protocol, lease=False)
+    assert another_writes(network, 1, 2)
+    network.ask(0, GET)
+    network.deliver(0, 2, Confirm)
+    for source, to, _ in network.under_way(Confirmed):
+        network.deliver(source, to, Confirmed)
+    no_stale_answer(network)
+
+
+def confirmed_two_terms_ago(protocol: type[Raft]) -> None:
+    """What 2 has said of term 1 arrives when 0 has led term 3, and 1 has been elected in term 4."""
+    network = leaseholder(protocol, lease=False)
+    for number in (1, 2):
+        network.ask(0, Command(2, number, "get", "x"))
+    for _ in range(2):
+        network.deliver(0, 2, Confirm)
+    late = network.under_way(Confirmed)[-1]
+    network.exchange()
+    network.elect(1)
+    network.elect(0)
+    assert another_writes(network, 1, 2)
+    network.ask(0, GET)
+    network.world.in_flight[:] = [late]
+    network.exchange(among=(0, 2))
+    no_stale_answer(network)
+
+
+def the_answer_takes_long(protocol: type[Raft]) -> None:
+    """The answer that gives 0 its lease is under way until the promise is nearly over."""
+    network = leaseholder(protocol)
+    network.now_ns += 2000 * MS
+    network.fire(0, "heartbeat")
+    network.deliver(0, 2, AppendEntries)
+    network.deliver(0, 2, Confirm)
+    network.now_ns += 900 * MS
+    network.deliver(2, 0, Confirmed)
+    network.exchange(among=())
+    network.now_ns += 110 * MS
+    assert another_writes(network, 1, 2)
+    network.ask(0, GET)
+    no_stale_answer(network)
+
+
+def an_early_election_after(protocol: type[Raft], event: Callable[[RaftNetwork], None]) -> None:
+    """Server 1 is cut off; 0 has its lease by the promise of 2, to which ``event`` happens; then 1 asks 2 for its vote,
+    half a time-out after the promise."""
+    network = leaseholder(protocol)
+    network.now_ns += 3000 * MS
+    network.fire(0, "heartbeat")
+    network.exchange(among=(0, 2))
+    network.now_ns += 500 * MS
+    event(network)
+    if another_writes(network, 1, 2):
+        network.ask(0, GET)
+        no_stale_answer(network)
+
+
+def an_early_election(protocol: type[Raft]) -> None:
+    """Nothing."""
+    an_early_election_after(protocol, lambda network: None)
+
+
+def a_restart_after_the_promise(protocol: type[Raft]) -> None:
+    """Server 2 restarts."""
+    an_early_election_after(protocol, lambda network: network.crash(2))
+
+
+def a_newer_term_after_the_promise(protocol: type[Raft]) -> None:
+    """Server 2 hears late of a term in which 1 was a candidate, and of no leader."""
+
+    def hear(network: RaftNetwork) -> None:
+        network.fire(1, "election")
+        network.world.in_flight[:] = [(1, 2, Vote(network.replica(1).current_term, False))]
+        network.exchange()
+
+    an_early_election_after(protocol, hear)
+
+
+def handed_over(protocol: type[Raft], meanwhile: Callable[[RaftNetwork], None]) -> None:
+    """Server 0 asks 1 to take over; before that arrives, there is ``meanwhile``; then 1 is elected by 2 and writes."""
+    network = leaseholder(protocol)
+    network.world.in_flight.append((OPERATOR, 0, HandOver(1)))
+    network.exchange(keep=TimeoutNow)
+    meanwhile(network)
+    network.exchange(among=(1, 2, 0), keep=TimeoutNow)
+    network.deliver(0, 1, TimeoutNow)
+    network.exchange(among=(1, 2))
+    network.ask(1, B)
+    network.exchange(among=(1, 2))
+    assert (1, B) in network.answers
+    network.ask(0, GET)
+    no_stale_answer(network)
+
+
+def a_transfer_during_a_lease(protocol: type[Raft]) -> None:
+    """Nothing."""
+    handed_over(protocol, lambda network: None)
+
+
+def a_lease_after_a_transfer(protocol: type[Raft]) -> None:
+    """A heartbeat, which all answer."""
+    handed_over(protocol, lambda network: network.fire(0, "heartbeat"))
+
+
+def an_order_of_an_earlier_leader(protocol: type[Raft]) -> None:
+    """Server 0 asks 1 to take over, and that arrives when 2 leads the next term and has a lease."""
+    network = leaseholder(protocol)
+    network.world.in_flight.append((OPERATOR, 0, HandOver(1)))
+    network.exchange(keep=TimeoutNow)
+    [late] = network.under_way(TimeoutNow)
+    network.exchange(among=())
+    network.elect(2)
+    network.now_ns += 100 * MS
+    network.fire(2, "heartbeat")
+    network.exchange()
+    assert network.leaders() == [2] and network.replica(2).lease_end_ns > network.now_ns
+    network.world.in_flight[:] = [late]
+    network.exchange(among=(0, 1))
+    network.ask(1, B)
+    network.exchange(among=(0, 1))
+    if (1, B) in network.answers:
+        network.ask(2, GET)
+        no_stale_answer(network, 2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "mutant"),
+    [
+        (asked_too_early, mutants.CountsEarlierConfirmations),
+        (asked_whom_has_another_leader, mutants.ConfirmsAnybody),
+        (confirmed_two_terms_ago, mutants.CountsConfirmationsOfOtherTerms),
+        (the_answer_takes_long, mutants.LeasesFromTheAnswer),
+        (an_early_election, mutants.PromisesNothing),
+        (a_restart_after_the_promise, mutants.ForgetsItsPromise),
+        (a_newer_term_after_the_promise, mutants.PromisesForItsTerm),
+        (a_transfer_during_a_lease, mutants.KeepsItsLease),
+        (a_lease_after_a_transfer, mutants.RenewsItsLease),
+        (an_order_of_an_earlier_leader, mutants.ObeysOldOrders),
+    ],
+)
+def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
+    assert violated(schedule, Raft) is None
+    assert violated(schedule, mutant) == "linearizability"
+
+
+class LeasesForTooLong(Raft):
     """The lease is five time-outs long, counted from when the answer came."""
 
     __slots__ = ()
@@ -267,6 +441,6 @@ def test_a_lease_that_is_longer_than_the_promises_makes_stale_reads() -> None:
     """CheckQuorum ends the old leader's office between one and two time-outs after the cut, so that some cuts do no
     harm."""
     cuts = [f"partition:p0|replicas@{at}+4" for at in (3.0, 3.25, 3.5, 3.75)]
-    fallen = [verdicts(world("lease", [cut], f"{__file__}:LeasesFromTheAnswer")) for cut in cuts]
+    fallen = [verdicts(world("lease", [cut], f"{__file__}:LeasesForTooLong")) for cut in cuts]
     assert {"linearizability"} in fallen
     assert all(not verdicts(world("lease", [cut])) for cut in cuts)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import raft_mutants as mutants
 from damage import DAMAGES, damaged, serves_in_the_end
 from raft_network import PLAIN, A, B, RaftNetwork, disk, entries, violated
 
-from consensus_bench.contract import CORRUPT, LOST, Cluster, Context, Effect, PropertyViolated, Snapshot
+from consensus_bench.contract import CORRUPT, LOST, Cluster, Effect, PropertyViolated, Snapshot
 from consensus_bench.contract.context import FORGET, PERSIST
 from consensus_bench.contract.steps import Deliver, Recover, Timer, step
 from protocols.raft import Raft
-from protocols.raft_election import RaftElection
 from protocols.raft_messages import (
     Appended,
     AppendEntries,
@@ -98,36 +98,6 @@ def test_who_lost_everything_as_well_is_no_candidate() -> None:
     assert sent(step(other, Deliver(1, AskTerm(NOW, 0))), TermReply) == [TermReply(NOW, UNKNOWN, NEVER, ALL)]
 
 
-def two_disks_of_three_lost(protocol: type[Raft]) -> tuple[Any, ...]:
-    """Servers 0 and 2 commit in term 2 while 1 leads term 1 for itself; then both lose their disks. The terms after."""
-    network = RaftNetwork(protocol, 3, **PLAIN)
-    network.elect(1)
-    network.elect(0, among=(0, 2))
-    network.ask(0, A)
-    network.exchange(among=(0, 2))
-    network.exchange(among=(0, 2))
-    for me in (0, 2):
-        network.world.crash(me)
-        network.world.servers[me].disk = {LOST: None}
-    for me in (0, 2):
-        network.world.restart(me)
-    for _ in range(3):
-        network.exchange()
-        for me in (0, 2):
-            if network.replica(me)._is_damaged():
-                network.fire(me, "ask")
-        network.exchange()
-    network.ask(1, B)
-    network.exchange()
-    return tuple(network.replica(me).asking for me in (0, 2))
-
-
-def test_when_a_majority_has_lost_its_disks_nobody_goes_on() -> None:
-    assert two_disks_of_three_lost(Raft) == (True, True)
-    with pytest.raises(PropertyViolated, match="agreement"):
-        two_disks_of_three_lost(CountsTheLost)
-
-
 def test_repaired_by_the_leader_of_the_same_term_up_to_where_it_was() -> None:
     raft, _ = restarted({LOST: None})
     told(raft, (0, 3, 4), (2, 3, NEVER))
@@ -209,6 +179,116 @@ def test_a_leader_begins_anew_with_a_follower_that_has_lost_its_log() -> None:
     assert [m.previous_index for m in sent(effects, AppendEntries)] == [0], "its conflicts are believed again"
 
 
+# --- what is each rule for --------------------------------------------------------------------------------------------
+
+
+def damage(network: RaftNetwork, me: int, found: Mapping[Any, Any], restart: bool = True) -> None:
+    """``me`` restarts and finds this on its disk, beside what was there; or instead of it, if all is lost."""
+    network.world.crash(me)
+    disk = network.world.servers[me].disk
+    if LOST in found:
+        disk.clear()
+    disk.update(found)
+    network.now_ns += 1
+    if restart:
+        network.world.restart(me)
+
+
+def acknowledged_and_damaged(protocol: type[Raft], found: Mapping[Any, Any]) -> RaftNetwork:
+    """Servers 0 and 1 commit A, of which 2 does not know; then 1 restarts and finds its disk like this."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    network.elect(0)
+    network.ask(0, A)
+    network.exchange(among=(0, 1))
+    assert (0, A) in network.answers
+    damage(network, 1, found)
+    return network
+
+
+def others_go_on(network: RaftNetwork) -> None:
+    """Server 2 stands for election, and if 1 votes for it, both commit B."""
+    network.exchange(among=(1, 2))
+    network.elect(2, among=(1, 2))
+    network.ask(2, B)
+    network.exchange(among=(1, 2))
+
+
+def entry_damaged(protocol: type[Raft]) -> None:
+    """A cannot be read."""
+    others_go_on(acknowledged_and_damaged(protocol, {2: CORRUPT}))
+
+
+def disk_lost(protocol: type[Raft]) -> None:
+    """Everything is lost."""
+    others_go_on(acknowledged_and_damaged(protocol, {LOST: None}))
+
+
+def damaged_and_barely_heard_of_a_leader(protocol: type[Raft]) -> None:
+    """A cannot be read. Server 0 is elected again, by 2, and 1 gets a heartbeat of it and nothing more."""
+    network = acknowledged_and_damaged(protocol, {2: CORRUPT})
+    network.crash(0)
+    network.elect(0, among=(0, 2), keep=AppendEntries)
+    network.exchange(among=())
+    network.fire(0, "heartbeat")
+    network.deliver(0, 1, AppendEntries)
+    others_go_on(network)
+
+
+def voted_for_the_one_that_is_silent(protocol: type[Raft]) -> None:
+    """Server 2 votes for 0 in term 2 and loses its disk; 3, which leads term 1, and 4 answer, but not 0 and 1."""
+    network = RaftNetwork(protocol, 5, **PLAIN)
+    network.elect(3)
+    network.elect(0, among=(0, 1, 2), keep=AppendEntries)
+    network.exchange(among=())
+    damage(network, 2, {LOST: None})
+    network.exchange(among=(2, 3, 4))
+    network.fire(2, "ask")
+    network.exchange(among=(2, 3, 4))
+    network.elect(4, among=(2, 3, 4))
+    network.ask(4, A)
+    network.exchange(among=(2, 3, 4))
+    network.ask(0, B)
+    for _ in range(2):
+        network.fire(0, "retry")
+    network.exchange(among=(0, 1, 2))
+
+
+def acknowledged_to_a_leader_that_lives(protocol: type[Raft]) -> None:
+    """A cannot be read, and 0, which leads, sends what it believes to be new to 1."""
+    network = acknowledged_and_damaged(protocol, {2: CORRUPT})
+    network.exchange()
+    network.ask(0, B)
+    for _ in range(2):
+        network.fire(0, "retry")
+        network.fire(0, "heartbeat")
+        network.exchange()
+    if network.replica(1).repair is not None:
+        raise PropertyViolated("progress", "a leader lives, and does not repair its follower")
+
+
+def two_disks_of_three_lost(protocol: type[Raft]) -> None:
+    """Servers 0 and 2 commit in term 2 while 1 leads term 1 for itself; then both lose their disks, and for good."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    network.elect(1)
+    network.elect(0, among=(0, 2))
+    network.ask(0, A)
+    network.exchange(among=(0, 2))
+    network.exchange(among=(0, 2))
+    for me in (0, 2):
+        damage(network, me, {LOST: None}, restart=False)
+    for me in (0, 2):
+        network.world.restart(me)
+    for _ in range(3):
+        network.exchange()
+        for me in (0, 2):
+            if network.replica(me)._is_damaged():
+                network.fire(me, "ask")
+        network.exchange()
+    network.ask(1, B)
+    network.exchange()
+    assert [network.replica(me).asking for me in (0, 2)] == [True, True]
+
+
 def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
     """Server 1 votes for 0 in term 2, and its disk cannot tell any more. While it asks, an old refusal by 2, which is a
     candidate in term 2 as well, speaks of that term; 1 restarts once more, and the request of 2 for its vote comes."""
@@ -226,9 +306,7 @@ def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
         network.fire(0, "election")
     network.exchange(among=(0, 1), keep=AppendEntries)
     assert network.leaders() == [0] and network.replica(1).voted_for == 0
-    network.world.crash(1)
-    network.world.servers[1].disk["vote"] = CORRUPT
-    network.world.restart(1)
+    damage(network, 1, {"vote": CORRUPT})
     for late in (refusal, request):
         network.world.in_flight[:] = [late]
         network.exchange(among=(1, 2))
@@ -241,71 +319,31 @@ def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
         network.exchange(among=(1, leader))
 
 
-class TakesUpTermsWhileAsking(Raft):
-    """A term that is heard of is written down although the votes are not known yet."""
-
-    __slots__ = ()
-
-    def _enter_term(self, ctx: Context, term: int) -> None:
-        RaftElection._enter_term(self, ctx, term)
-
-
-def test_a_lost_vote_stays_lost_whatever_is_heard_meanwhile() -> None:
-    assert violated(a_late_refusal_hides_a_lost_vote, Raft) is None
-    assert violated(a_late_refusal_hides_a_lost_vote, TakesUpTermsWhileAsking) == "agreement"
-
-
-class CountsTheLost(Raft):
-    """Servers that have lost their votes count as having answered, however many they are."""
-
-    __slots__ = ()
-
-    def _have_asked_enough(self) -> bool:
-        return len(self.replies) == len(self.others)
+@pytest.mark.parametrize(
+    ("schedule", "mutant"),
+    [
+        (entry_damaged, mutants.NeverWritten),
+        (entry_damaged, mutants.RepairedAtOnce),
+        (disk_lost, mutants.AsksNobody),
+        (damaged_and_barely_heard_of_a_leader, mutants.RepairedByOldEntries),
+        (voted_for_the_one_that_is_silent, mutants.AsksAMajority),
+        (two_disks_of_three_lost, mutants.CountsTheLost),
+        (a_late_refusal_hides_a_lost_vote, mutants.TakesUpTermsWhileAsking),
+        (acknowledged_to_a_leader_that_lives, mutants.LeavesTheLeaderInTheDark),
+    ],
+)
+def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
+    assert violated(schedule, Raft) is None
+    assert violated(schedule, mutant) in ("agreement", "progress")
 
 
-# Mutants, on the schedule of tests/conformance/damage.py.
+@pytest.mark.parametrize("name", ["NeverWritten", "RepairedAtOnce", "AsksNobody"])
+def test_a_careless_repair_loses_what_was_acknowledged(name: str) -> None:
+    """On the schedule of tests/conformance/damage.py."""
 
-
-class NeverWritten(Raft):
-    """What cannot be read is treated as never written."""
-
-    __slots__ = ()
-
-    def _read_disk(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
-        good: dict[Any, Any] = {"vote": disk["vote"]} if disk.get("vote", CORRUPT) is not CORRUPT else {}
-        while disk.get(len(good) + 1 - ("vote" in good), CORRUPT) is not CORRUPT:
-            index = len(good) + 1 - ("vote" in good)
-            good[index] = disk[index]
-        super()._read_disk(ctx, good)
-
-
-class RepairedAtOnce(Raft):
-    """Whatever a leader sends repairs everything."""
-
-    __slots__ = ()
-
-    def _is_damaged(self) -> bool:
-        return self.asking > 0
-
-
-class AsksNobody(Raft):
-    """Nobody is waited for."""
-
-    __slots__ = ()
-
-    def _have_asked_enough(self) -> bool:
-        return True
-
-    def _is_damaged(self) -> bool:
-        return False
-
-
-@pytest.mark.parametrize("mutant", [NeverWritten, RepairedAtOnce, AsksNobody])
-def test_a_careless_repair_loses_what_was_acknowledged(mutant: type[Raft]) -> None:
     def falls(damage: list[str]) -> bool:
         try:
-            return not serves_in_the_end(damaged(f"{__file__}:{mutant.__name__}", damage))
+            return not serves_in_the_end(damaged(f"{mutants.__file__}:{name}", damage))
         except (PropertyViolated, AssertionError):
             return True
 

@@ -17,8 +17,7 @@ from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, step
 from consensus_bench.experiments.measure import judged
 from consensus_bench.experiments.soak_run import SoakWorld
-from consensus_bench.exploration import Faults, Scheduler, run_seeds
-from consensus_bench.exploration.scheduler import ScheduleViolated
+from consensus_bench.exploration import Faults, Scheduler
 from protocols.raft import Raft
 from protocols.raft_messages import Appended, AppendEntries, Conflict, InstallSnapshot, RaftOptions, Vote
 from protocols.sessions import Sessions
@@ -178,55 +177,6 @@ def test_random_schedules_with_damaged_disks_and_snapshots_violate_nothing() -> 
         drawn = Faults.drawn(Random(seed), 3)
         faults = msgspec.structs.replace(drawn, damage=0.5, order=0.01, crash=0.02, restart=0.03, crashed_at_most=1)
         Scheduler(protocol, options, 3, seed, faults=faults).run()
-
-
-# Mutants.
-
-
-class ForgetsSessions(Raft):
-    """What was executed before the snapshot is not known after it: a retry is executed again."""
-
-    __slots__ = ()
-
-    def _adopt(self, ctx: Context, snapshot: Snapshot, sessions: Any, last_term: int) -> None:
-        super()._adopt(ctx, snapshot, (), last_term)
-
-
-class SessionsOfLater(Raft):
-    """Sessions as they are when the snapshot comes: what was executed meanwhile is skipped after a restart."""
-
-    __slots__ = ()
-
-    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
-        if self.taking is not None:
-            self.taking = (self.taking[0], self.sessions.image())
-        super().on_snapshot(ctx, source, message)
-
-
-class GoesBack(Raft):
-    """An older snapshot is installed as well."""
-
-    __slots__ = ()
-
-    def on_install_snapshot(self, ctx: Context, source: int, message: InstallSnapshot) -> None:
-        self.commit_index = min(self.commit_index, message.snapshot.place - 1)
-        super().on_install_snapshot(ctx, source, message)
-
-
-class DiscardsUncommitted(Raft):
-    """The log is cut off up to its end, not up to the snapshot."""
-
-    __slots__ = ()
-
-    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
-        super().on_snapshot(ctx, source, message)
-        self._save_snapshot(ctx, self.log.discard(self.log.last_index)) if self.snapshot else None
-
-
-@pytest.mark.parametrize("mutant", [ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted])
-def test_a_careless_snapshot_is_found_out(mutant: type[Raft]) -> None:
-    with pytest.raises(ScheduleViolated):
-        run_seeds(mutant, range(300), settings={"snapshot_every": 3})
 
 
 def test_a_log_without_snapshots_is_as_before() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
+import raft_mutants as mutants
 from fault_worlds import loaded
 from paxos_network import put
+from raft_network import MS, A, B, RaftNetwork, violated
 
-from consensus_bench.contract import OPERATOR, Cluster, Context, Effect, HandOver
+from consensus_bench.contract import OPERATOR, Cluster, Effect, HandOver, PropertyViolated
 from consensus_bench.contract.context import BROADCAST, SEND, SET_TIMER
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.steps import Deliver, Request, Start, Timer, step
@@ -139,19 +142,60 @@ def test_a_target_that_is_dead_costs_one_time_out() -> None:
     assert 0.8 * SECOND_NS < waits.max() < 4.5 * SECOND_NS
 
 
-class AsksTooEarly(Raft):
-    """The target is asked before it has everything: it loses, and everybody waits for a time-out."""
-
-    __slots__ = ()
-
-    def _caught_up(self, ctx: Context, follower: int) -> None:
-        ctx.send_unsynced(follower, TimeoutNow(self.current_term))
+# What is each rule for.
 
 
-def test_a_target_that_lacks_entries_could_not_win() -> None:
-    for protocol, asked in ((Raft, False), (AsksTooEarly, True)):
-        raft = protocol(0, Cluster(3, first_leader=0), RaftOptions())
-        step(raft, Start())
-        for source in (0, 1):
-            step(raft, Deliver(source, Vote(1, True)))
-        assert bool(sent(hand_over(raft, 2), TimeoutNow)) == asked
+def ordered(protocol: type[Raft], *lost: int) -> RaftNetwork:
+    """Server 0 leads; what it appends does not reach ``lost``. Then 1 is to take over."""
+    network = RaftNetwork(protocol, 3, 0)
+    network.exchange()
+    network.now_ns += 100 * MS
+    network.ask(0, A)
+    network.exchange(among=[server for server in range(3) if server not in lost])
+    network.world.in_flight.append((OPERATOR, 0, HandOver(1)))
+    return network
+
+
+def taken_over(network: RaftNetwork) -> None:
+    """By 1, when what was lost has been sent again."""
+    network.exchange()
+    for _ in range(2):
+        if network.leaders() == [0]:
+            network.fire(0, "retry")
+            network.exchange()
+    if network.leaders() != [1]:
+        raise PropertyViolated("transfer", f"leaders {network.leaders()}")
+
+
+def a_successor_behind(protocol: type[Raft]) -> None:
+    """Server 1 lacks an entry that 2 has, and could not have its vote."""
+    taken_over(ordered(protocol, 1))
+
+
+def a_living_leader(protocol: type[Raft]) -> None:
+    """All have heard of 0 just now."""
+    taken_over(ordered(protocol))
+
+
+def a_dead_successor(protocol: type[Raft]) -> None:
+    """Server 1 hears nothing; meanwhile a request comes, and nobody asks again."""
+    network = ordered(protocol)
+    network.exchange(among=(0, 2, OPERATOR))
+    network.ask(0, B)
+    network.fire(0, "transfer")
+    network.exchange(among=(0, 2))
+    if (0, B) not in network.answers:
+        raise PropertyViolated("progress", "a request that came during the transfer is lost")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "mutant"),
+    [
+        (a_successor_behind, mutants.HandsOverTooEarly),
+        (a_living_leader, mutants.IgnoresTheTransfer),
+        (a_dead_successor, mutants.DropsWhatWaits),
+    ],
+)
+def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
+    assert violated(schedule, Raft) is None
+    assert violated(schedule, mutant) is not None
