@@ -18,9 +18,9 @@ follower makes it durable and acknowledges; so does the leader's own disk, with 
 What waits for the disk: RequestVote (for the term and the own vote), Vote, Appended. The others vouch for nothing on
 this disk and leave at once:
 
-- AppendEntries: its term is durable since RequestVote, and whoever crashes with entries that only others have can never
-  lead that term again, so no index gets two entries of one term. Its ``commit_index`` says that a majority's disks hold
-  the entries up to there, which is true whether the leader's is among them or not.
+- AppendEntries: its term is durable since the leader's own vote, and whoever crashes with entries that only others
+  have can never lead that term again, so no index gets two entries of one term. Its ``commit_index`` says that a
+  majority's disks hold the entries up to there, which is true whether the leader's is among them or not.
 - PreVote and its reply promise nothing. Conflict, Refused and the reply's term only make others ask again or take up a
   newer term, which nobody needs a reason for. Forward carries a request.
 """

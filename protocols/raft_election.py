@@ -187,8 +187,13 @@ class RaftElection(Replica):
             self._enter_term(ctx, message.term)
         elif message.granted and message.term == self.current_term and self.role == CANDIDATE:
             self.votes |= 1 << source
-            if self._is_quorum(self.votes):
+            if self._is_elected():
                 self._lead(ctx)
+
+    def _is_elected(self) -> bool:
+        """Our own vote among the others says that the term is on this disk: or else votes for an earlier life, whose
+        disk was lost, might make us lead a term that the next life could begin anew."""
+        return bool(self.votes >> self.me & 1) and self._is_quorum(self.votes)
 
     # --- terms (section 5.1) ------------------------------------------------------------------------------------------
 

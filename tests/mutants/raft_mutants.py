@@ -732,6 +732,15 @@ class TakesUpTermsWhileAsking(_Repair):
         RaftElection._enter_term(self, ctx, term)
 
 
+class LeadsBeforeItsTermIsDurable(_Repair):
+    """Nobody leads a term that is not on its disk: votes for it may come from before that disk was lost."""
+
+    __slots__ = ()
+
+    def _is_elected(self) -> bool:
+        return self._is_quorum(self.votes)
+
+
 class LeavesTheLeaderInTheDark(_Repair):
     """A leader is told that a follower has lost what it acknowledged."""
 
@@ -754,6 +763,6 @@ MUTANTS: tuple[type[Mutant], ...] = (
     ObeysOldOrders, HandsOverTooEarly, IgnoresTheTransfer, DropsWhatWaits, HeartbeatsSayNothing,
     ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted,
     NeverWritten, RepairedAtOnce, RepairedByOldEntries, AsksNobody, AsksAMajority, CountsTheLost,
-    TakesUpTermsWhileAsking, LeavesTheLeaderInTheDark,
+    TakesUpTermsWhileAsking, LeadsBeforeItsTermIsDurable, LeavesTheLeaderInTheDark,
 )  # fmt: skip
 """All of the above."""

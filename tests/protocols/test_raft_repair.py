@@ -319,6 +319,38 @@ def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
         network.exchange(among=(1, leader))
 
 
+def elected_by_votes_for_an_earlier_life(protocol: type[Raft]) -> None:
+    """Server 0 asks for votes in term 2 and loses its disk, that term with it. Repaired in term 1, it stands in term 2
+    again, twice, because its disk is slow and it restarts; and twice the votes for its earlier life arrive at once."""
+    network = RaftNetwork(protocol, 3, **PLAIN)
+    network.elect(1)
+    network.fire(0, "election")
+    requests = network.under_way(RequestVote)
+    network.exchange(among=())
+    damage(network, 0, {LOST: None})
+    network.exchange()
+    network.fire(0, "ask")
+    network.exchange()
+    assert not network.replica(0)._is_damaged() and network.replica(0).current_term == 1
+    network.world.in_flight[:] = requests
+    for _, to, _ in requests:
+        network.deliver(0, to, RequestVote)
+    votes = network.under_way(Vote)
+    assert [vote for _, _, vote in votes] == [Vote(2, True)] * 2
+    for command, slow in ((A, True), (B, False)):
+        if slow:
+            network.frozen.add(0)
+        network.fire(0, "election")
+        network.world.in_flight[:] = votes
+        network.exchange()
+        network.ask(0, command)
+        network.exchange()
+        if network.leaders() == [0]:
+            network.fire(0, "heartbeat")
+        network.exchange()
+        network.crash(0)
+
+
 @pytest.mark.parametrize(
     ("schedule", "mutant"),
     [
@@ -330,6 +362,7 @@ def a_late_refusal_hides_a_lost_vote(protocol: type[Raft]) -> None:
         (two_disks_of_three_lost, mutants.CountsTheLost),
         (a_late_refusal_hides_a_lost_vote, mutants.TakesUpTermsWhileAsking),
         (acknowledged_to_a_leader_that_lives, mutants.LeavesTheLeaderInTheDark),
+        (elected_by_votes_for_an_earlier_life, mutants.LeadsBeforeItsTermIsDurable),
     ],
 )
 def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
