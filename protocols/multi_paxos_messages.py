@@ -33,8 +33,8 @@ class MultiPaxosOptions(Options, frozen=True, kw_only=True, forbid_unknown_field
     """"lease": how long whoever grants one promises nothing to anybody else, by its own clock; a restarted replica
     promises nothing for as long."""
     clock_drift_bound: float = 0.01
-    """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
-    back, reads may be stale."""
+    """"lease": one clock is at most 1 + this times as fast as another (0.01: 1 % faster). If that is
+    exceeded, or a clock is set back, reads may be stale."""
     check_quorum: bool = False
     """A leader that has not heard from a phase-2 quorum for the shortest election time-out steps down; followers answer
     its heartbeats."""

@@ -34,8 +34,8 @@ class RaftOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=True
     from its state machine (thesis section 6.4, ReadIndex). "lease": it need not ask while the last answers are younger
     than the shortest election time-out by its own clock."""
     clock_drift_bound: float = 0.01
-    """"lease": the greatest relative difference between the rates of two clocks. If it is exceeded, or a clock is set
-    back, reads may be stale."""
+    """"lease": one clock is at most 1 + this times as fast as another (0.01: 1 % faster). If that is
+    exceeded, or a clock is set back, reads may be stale."""
     first_members: int = 0
     """The members at the beginning: so many, from the first replica on (0: all). The others are spare servers, which an
     operator may make members (``ChangeMembers``, section 6)."""

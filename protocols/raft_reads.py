@@ -5,7 +5,7 @@ A leader may answer a read from its own state machine if it is still the leader 
 - with ``reads = "index"``, from a majority that answers a question which was asked after the read came (ReadIndex);
 - with ``reads = "lease"``, from its clock: each follower that answers such a question promises to vote for nobody for
   the shortest election time-out. The lease counts from when the question was *sent*, and is shorter than the promise by
-  ``clock_drift_bound``: the greatest relative difference between the rates of two clocks. Beyond it reads are stale.
+  ``clock_drift_bound``: one clock is at most 1 + this times as fast as another. Beyond it reads are stale.
 
 In both cases it must have committed an entry of its own term, or it does not know all that is committed; it executes
 what it commits at once, so that the state machine is never behind the commit index.
