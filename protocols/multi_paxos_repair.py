@@ -64,7 +64,7 @@ class MultiPaxosRepair(MultiPaxosElection):
         """Slots that could not be read. Those that hold something again have been repaired."""
         self.life = 0
         self.recall_ballot: Ballot = (0, 0)
-        """The highest that another is known to have promised."""
+        """The highest that another is known to have promised, or that something was learned from meanwhile."""
         self.fence: Ballot = (0, 0)
         self.recalled: dict[int, Recalled] = {}
 
@@ -94,8 +94,10 @@ class MultiPaxosRepair(MultiPaxosElection):
     def _follow(self, ctx: Context, ballot: Ballot, leader: int | None) -> None:
         if not self.forgetful:
             super()._follow(ctx, ballot, leader)
-        elif leader is not None:
-            # No promise: only to know where requests go.
+            return
+        # No promise yet: only to know where requests go, and at which ballots what is learned may have been chosen.
+        self.recall_ballot = max(self.recall_ballot, ballot)
+        if leader is not None:
             ctx.set_timer("election", self.election_low_ns, self.election_high_ns)
             if leader != self.leader:
                 self.leader = leader
@@ -150,6 +152,8 @@ class MultiPaxosRepair(MultiPaxosElection):
         known = self.recalled.get(source)
         if message.life != self.life or message.first > self.committed or not (self.forgetful or self.damaged):
             return
+        if message.ballot > self.promised:
+            self._follow(ctx, message.ballot, None)  # as with Chosen: who learns what was chosen at it leads no more
         for slot, ballot, command in message.accepted:
             if ballot == CHOSEN:
                 self._learn(ctx, slot, command)
@@ -195,8 +199,6 @@ class MultiPaxosRepair(MultiPaxosElection):
             self.promised = self.recall_ballot
             ctx.forget(LOST)
             self._save_promise(ctx)
-        elif self.recall_ballot > self.promised:
-            self._follow(ctx, self.recall_ballot, None)
         self.recalled.clear()
         ctx.note("repaired")
 

@@ -106,7 +106,7 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
         if self._is_news(message.snapshot):
             self._adopt(ctx, message.snapshot, message.sessions)
             if self.forgetful:
-                self.log.discard(self.committed)
+                self._drop_replaced(ctx)
             else:
                 self._save_snapshot(ctx, self.committed)
             self._advance(ctx)
@@ -114,6 +114,14 @@ class MultiPaxosSnapshots(MultiPaxosRepair):
             self._fetch(ctx, source)
         else:
             self._taught(ctx)
+
+    def _drop_replaced(self, ctx: Context) -> None:
+        """The snapshot is not on disk yet, but what was accepted in its slots need not be what was chosen there: a
+        restart that finds it, and ``committed`` above, would execute it."""
+        for slot, _, _ in self.log.accepted_from(self.log.first):
+            if slot < self.committed:
+                ctx.forget(slot)
+        self.log.discard(self.committed)
 
     def _is_news(self, snapshot: Snapshot) -> bool:
         return snapshot.place >= self.committed

@@ -37,6 +37,9 @@ EPOCHS: Final = "tests/protocols/test_multi_paxos_epochs.py::" + (
     "test_what_an_earlier_leadership_was_asked_takes_no_effect_under_a_later_one"
 )
 CHECKS: Final = "tests/protocols/test_multi_paxos_check_quorum.py::test_a_leader_that_is_cut_off_steps_down"
+LEARNING: Final = (
+    "tests/protocols/test_multi_paxos_repair_learning.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
+)
 REPAIRS: Final = "tests/protocols/test_multi_paxos_repair.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
 
@@ -406,6 +409,39 @@ class RejoinsEmpty(Mutant):
         return {}
 
 
+class LearnsNoBallotsFromRepair(Mutant):
+    """Whoever learns in answer to Recall what was chosen at a higher ballot leads no more, either."""
+
+    __slots__ = ()
+    killed_by = LEARNING
+
+    def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
+        ballot = message.ballot if self.forgetful else min(message.ballot, self.promised)
+        super().on_recalled(ctx, source, msgspec.structs.replace(message, ballot=ballot))
+
+
+class RejoinsBelowWhatItLearned(Mutant):
+    """A forgetful replica rejoins at no lower ballot than what it has learned meanwhile was chosen at."""
+
+    __slots__ = ()
+    killed_by = LEARNING
+
+    def _follow(self, ctx: Context, ballot: Ballot, leader: int | None) -> None:
+        recall_ballot = self.recall_ballot
+        super()._follow(ctx, ballot, leader)
+        self.recall_ballot = recall_ballot
+
+
+class KeepsWhatASnapshotReplaced(Mutant):
+    """What was accepted in slots that a snapshot stands for is not on disk any more when ``committed`` is above."""
+
+    __slots__ = ()
+    killed_by = LEARNING
+
+    def _drop_replaced(self, ctx: Context) -> None:
+        self.log.discard(self.committed)
+
+
 class KeepsNoSessions(Mutant):
     """Which commands have been executed is part of a snapshot."""
 
@@ -623,6 +659,7 @@ MUTANTS = (
     AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
+    LearnsNoBallotsFromRepair, RejoinsBelowWhatItLearned, KeepsWhatASnapshotReplaced,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
     LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
     ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
