@@ -7,7 +7,8 @@ leader (master leases: Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), s
   counts from when it *asked*, and for less: two clocks' rates differ by ``clock_drift_bound`` at most. Beyond it reads
   are stale. To be some time off does no harm; to be set back does.
 - Those who granted must meet every phase-1 quorum: with quorums of Q1 among N replicas, N - Q1 + 1 of them do.
-- A restarted replica does not know what it granted, and promises nothing to anybody for as long as a lease may run.
+- A restarted replica does not know what it granted, and promises nothing to anybody for as long as a lease may run:
+  not even to whom it has granted one since, for it may have forgotten a higher ballot, and a grant at that.
 - A new leader answers no read before it has executed everything that it took over from those before.
 
 ``reads = "quorum"``: any replica answers, without a clock or a leader (Charapko, Ailijiang, Demirbas, "Linearizable
@@ -35,7 +36,8 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     __slots__ = (
         "confirmed", "granted_ballot", "granted_until_ns", "holder", "lease_end_ns", "lease_ns", "lease_quorum",
         "may_lease", "promise_ns",
-        "queries", "reads_apart", "reads_at", "reads_by_quorum", "round", "round_sent_ns", "unanswered", "unserved",
+        "queries", "reads_apart", "reads_at", "reads_by_quorum", "round", "round_sent_ns", "silent_until_ns",
+        "unanswered", "unserved",
     )  # fmt: skip
     constants: ClassVar[tuple[str, ...]] = ("lease_ns", "lease_quorum", "promise_ns", "reads_apart", "reads_by_quorum")
 
@@ -50,6 +52,8 @@ class MultiPaxosReads(MultiPaxosSnapshots):
         """To whom a lease was granted last, and (in the next) how long it may run, by the own clock."""
         self.granted_until_ns = 0
         self.granted_ballot: Ballot = (0, 0)
+        self.silent_until_ns = 0
+        """Of a restarted replica: how long a lease of anybody may run."""
         self.unanswered: dict[int, Command] = {}
         """By client, the last read that was passed on, or waits for a leader."""
         self.reads_at: list[tuple[int, Command]] = []
@@ -188,6 +192,8 @@ class MultiPaxosReads(MultiPaxosSnapshots):
 
     def _has_granted(self, ctx: Context, candidate: int, waives: Ballot) -> bool:
         """Whether somebody else relies on us to promise ``candidate`` nothing. Up to ``waives`` leases are given up."""
+        if ctx.clock_ns < self.silent_until_ns:
+            return True
         return candidate != self.holder and ctx.clock_ns < self.granted_until_ns and self.granted_ballot > waives
 
     def _give_up_lease(self, ctx: Context) -> None:
@@ -205,7 +211,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def _campaign(self, ctx: Context) -> None:
         """In vain while a lease of another runs."""
         if self._has_granted(ctx, self.me, self.waives):
-            left_ns = self.granted_until_ns - ctx.clock_ns
+            left_ns = max(self.granted_until_ns, self.silent_until_ns) - ctx.clock_ns
             ctx.set_timer("election", left_ns, left_ns + self.election_high_ns - self.election_low_ns)
         else:
             super()._campaign(ctx)
@@ -213,8 +219,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def _restore(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         super()._restore(ctx, disk)
         if self.promise_ns:
-            self.granted_until_ns = ctx.clock_ns + self.promise_ns
-            self.granted_ballot = (NEVER, 0)
+            self.silent_until_ns = ctx.clock_ns + self.promise_ns
 
     def _step_down(self, ctx: Context) -> None:
         if self.role == LEADER:

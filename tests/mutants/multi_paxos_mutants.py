@@ -525,7 +525,21 @@ class ForgetsItsGrants(Mutant):
 
     def _restore(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         super()._restore(ctx, disk)
-        self.granted_until_ns = 0
+        self.silent_until_ns = 0
+
+
+class GrantsAnew(Mutant):
+    """A restarted replica may have granted a lease to somebody else than the leader that it follows now."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_reads.py::" + (
+        "test_a_grant_after_a_restart_is_no_way_round_a_forgotten_one"
+    )
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _grant(self, ctx: Context, holder: int) -> None:
+        super()._grant(ctx, holder)
+        self.silent_until_ns = 0
 
 
 class LeasesFromAMajority(Mutant):
@@ -661,7 +675,7 @@ MUTANTS = (
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
     LearnsNoBallotsFromRepair, RejoinsBelowWhatItLearned, KeepsWhatASnapshotReplaced,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
-    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, LeasesFromAMajority, ReadsBeforeItHasRecovered,
+    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, LeasesFromAMajority, ReadsBeforeItHasRecovered,
     ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
     TakesItsQueueAlong, NeverLosesItsQuorum, HearsForEver,
 )  # fmt: skip

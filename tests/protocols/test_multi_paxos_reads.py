@@ -8,10 +8,10 @@ import multi_paxos_mutants as mutants
 import numpy as np
 import pytest
 from fault_worlds import loaded
-from paxos_network import put
+from paxos_network import Network, put
 from worlds import MS
 
-from consensus_bench.contract import Cluster, Command, ConfigError, Effect
+from consensus_bench.contract import Cluster, Command, ConfigError, Effect, Replica
 from consensus_bench.contract.context import ANSWER, BROADCAST_UNSYNCED, READ
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
@@ -130,6 +130,40 @@ def test_a_restarted_replica_may_have_granted_a_lease() -> None:
     step(paxos, Recover({"promised": (1, 0)}), 5000 * MS)
     assert step(paxos, Deliver(2, Prepare((2, 2), 1)), 5999 * MS) == []
     assert sent(step(paxos, Deliver(2, Prepare((2, 2), 1)), 6000 * MS), Promise)
+
+
+def forgotten_grant(protocol: type[Replica]) -> Network:
+    """1 takes over from 0, which promises and has a question for a lease under way to 2. 2 grants 1 a lease and crashes
+    before it has noted whom it follows; then it hears 0, grants it a lease, and is asked for a promise."""
+    network = Network(protocol, first_leader=0, reads="lease", lease_ms=5000.0)
+    network.exchange()
+    network.world.clock = lambda replica: 10_000 * MS
+    network.fire(0, "heartbeat")
+    late = [packet for packet in network.world.in_flight if packet[1] == 2]
+    network.world.in_flight.clear()
+    network.world.clock = lambda replica: 20_000 * MS
+    network.fire(1, "election")
+    network.frozen.add(2)
+    for me in (0, 1):
+        network.deliver(1, me, Prepare)
+        network.deliver(me, 1, Promise)
+    network.deliver(1, 2, Heartbeat)
+    network.deliver(1, 2, Extend)
+    network.deliver(2, 1, Extended)
+    network.crash(2)
+    network.world.in_flight[:] = late
+    network.exchange(among={0, 2})
+    network.fire(0, "election")
+    network.exchange(among={0, 2})
+    network.ask(0, A)
+    network.exchange(among={0, 2})
+    network.ask(1, GET)
+    return network
+
+
+def test_a_grant_after_a_restart_is_no_way_round_a_forgotten_one() -> None:
+    assert forgotten_grant(MultiPaxos).answers == [(1, GET)]
+    assert forgotten_grant(mutants.GrantsAnew).answers == [(0, A), (1, GET)], "without A, which came before"
 
 
 def test_a_leader_that_steps_down_passes_its_reads_on() -> None:
