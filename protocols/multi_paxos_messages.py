@@ -163,14 +163,16 @@ class Extended(Message, frozen=True, gc=False):
 
 
 class ReadQuery(Message, frozen=True, gc=False):
-    """How far have you accepted anything? ``round`` numbers the question."""
+    """How far have you accepted anything? ``round`` numbers the question, of this ``life``."""
 
+    life: int
     round: int
 
 
 class ReadReply(Message, frozen=True, gc=False):
     """The sender has accepted something in the slot below ``end``, and in none from there on."""
 
+    life: int
     round: int
     end: int
 

@@ -14,6 +14,8 @@ leader (master leases: Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), s
 ``reads = "quorum"``: any replica answers, without a clock or a leader (Charapko, Ailijiang, Demirbas, "Linearizable
 Quorum Reads in Paxos" (HotStorage 2019)). It asks a phase-1 quorum for the highest slot that each has accepted, waits
 until it has executed that far itself, and reads. Every phase-1 quorum has heard of all that was chosen before.
+Answers to the questions of an earlier life, which may be older than the read, are told by ``life``
+(multi_paxos_repair.py).
 """
 
 from __future__ import annotations
@@ -233,18 +235,19 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     # --- quorum reads -------------------------------------------------------------------------------------------------
 
     def _query(self, ctx: Context, command: Command) -> None:
-        self.round += 1
         waiting = {read for read, _, _ in self.queries.values()} | {read for _, read in self.reads_at}
         if command not in waiting:
+            self.round += 1
             self.queries[self.round] = (command, 0, 0)
-            ctx.broadcast_unsynced(self.others, ReadQuery(self.round))
-            self.on_read_query(ctx, self.me, ReadQuery(self.round))
+            question = ReadQuery(self.life, self.round)
+            ctx.broadcast_unsynced(self.others, question)
+            self.on_read_query(ctx, self.me, question)
 
     def on_read_query(self, ctx: Context, source: int, message: ReadQuery) -> None:
         """How far the log goes here. Who cannot read its disk does not know."""
         if self.forgetful or self._is_damaged_from(self.committed):
             return
-        reply = ReadReply(message.round, self.log.end)
+        reply = ReadReply(message.life, message.round, self.log.end)
         if source == self.me:
             self.on_read_reply(ctx, source, reply)
         else:
@@ -253,7 +256,7 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def on_read_reply(self, ctx: Context, source: int, message: ReadReply) -> None:
         """With a quorum's answers it is known how far to execute."""
         query = self.queries.get(message.round)
-        if query is None:
+        if query is None or message.life != self.life:
             return
         command, replied, end = query
         replied |= 1 << source
@@ -273,4 +276,4 @@ class MultiPaxosReads(MultiPaxosSnapshots):
         """Whoever has not answered; a lost answer is not missed otherwise."""
         for number, (_, replied, _) in self.queries.items():
             silent = tuple(r for r in self.others if not replied >> r & 1)
-            ctx.broadcast_unsynced(silent, ReadQuery(number))
+            ctx.broadcast_unsynced(silent, ReadQuery(self.life, number))

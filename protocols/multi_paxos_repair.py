@@ -30,7 +30,7 @@ others follow is not disturbed: b is its ballot. While another replica is forget
 Its own forgotten ballots: none at which it led is above b, by 2. A Prepare of another may still be under way, and the
 ballot be used again. What comes back then is a promise like any other, unless it was asked for fewer slots: so Promise
 says from where on it reports. The answers to another life's Recall, after a second loss, are told by ``life``: the
-clock at the start. Nothing else leans on a clock, and this only on its not showing the same nanosecond twice.
+clock at the start. It leans on the clock's not showing the same nanosecond twice, and on nothing else of it.
 """
 
 from __future__ import annotations

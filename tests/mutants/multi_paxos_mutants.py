@@ -21,6 +21,8 @@ from protocols.multi_paxos_messages import (
     Forward,
     MultiPaxosOptions,
     Promise,
+    ReadQuery,
+    ReadReply,
     Recalled,
 )
 from protocols.multi_paxos_transfer import MultiPaxosTransfer
@@ -576,6 +578,47 @@ class ReadsAtOnce(Mutant):
         return 0
 
 
+class AsksTooFewForARead(Mutant):
+    """A quorum read asks a phase-1 quorum: fewer need not have heard of what a small phase-2 quorum has chosen."""
+
+    __slots__ = ()
+    killed_by = CARELESS
+    replicas = 5
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum", "phase1_quorum": 4, "phase2_quorum": 2}
+
+    def on_read_reply(self, ctx: Context, source: int, message: ReadReply) -> None:
+        phase1_quorum, self.phase1_quorum = self.phase1_quorum, self.phase2_quorum
+        super().on_read_reply(ctx, source, message)
+        self.phase1_quorum = phase1_quorum
+
+
+class CountsAnswersToAnEarlierLife(Mutant):
+    """What was answered to a question of an earlier life may be older than the read."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_reads.py::test_an_answer_to_an_earlier_life_does_not_count"
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def on_read_reply(self, ctx: Context, source: int, message: ReadReply) -> None:
+        super().on_read_reply(ctx, source, msgspec.structs.replace(message, life=self.life))
+
+
+class AnswersFromALostDisk(Mutant):
+    """Who cannot read its disk does not know how far it had accepted anything."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_reads.py::" + (
+        "test_who_has_lost_its_disk_does_not_know_how_far_it_had_accepted"
+    )
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def on_read_query(self, ctx: Context, source: int, message: ReadQuery) -> None:
+        if self.forgetful:
+            ctx.send_unsynced(source, ReadReply(message.life, message.round, self.log.end))
+        else:
+            super().on_read_query(ctx, source, message)
+
+
 class KeepsItsLease(Mutant):
     """A leader that asks another one to take over has no lease any more."""
 
@@ -675,7 +718,8 @@ MUTANTS = (
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
     LearnsNoBallotsFromRepair, RejoinsBelowWhatItLearned, KeepsWhatASnapshotReplaced,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
-    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, LeasesFromAMajority, ReadsBeforeItHasRecovered,
-    ReadsAtOnce, KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
+    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, LeasesFromAMajority,
+    ReadsBeforeItHasRecovered, ReadsAtOnce, AsksTooFewForARead, CountsAnswersToAnEarlierLife, AnswersFromALostDisk,
+    KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
     TakesItsQueueAlong, NeverLosesItsQuorum, HearsForEver,
 )  # fmt: skip

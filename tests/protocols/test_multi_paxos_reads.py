@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fault_worlds import loaded
 from paxos_network import Network, put
+from test_multi_paxos_repair import lose
 from worlds import MS
 
 from consensus_bench.contract import Cluster, Command, ConfigError, Effect, Replica
@@ -179,8 +180,8 @@ def test_a_leader_that_steps_down_passes_its_reads_on() -> None:
 def test_a_quorum_read_waits_until_what_a_quorum_has_accepted_is_executed_here() -> None:
     paxos = MultiPaxos(1, Cluster(3), MultiPaxosOptions(reads="quorum"))
     step(paxos, Deliver(0, Accept((1, 0), 1, (A,), 1)))
-    assert sent(step(paxos, Request(GET)), ReadQuery) == [((0, 2), ReadQuery(1))]
-    assert served(step(paxos, Deliver(2, ReadReply(1, 3)))) == []
+    assert sent(step(paxos, Request(GET)), ReadQuery) == [((0, 2), ReadQuery(0, 1))]
+    assert served(step(paxos, Deliver(2, ReadReply(0, 1, 3)))) == []
     step(paxos, Deliver(0, Accept((1, 0), 2, (B,), 2)))
     effects = step(paxos, Deliver(0, Heartbeat((1, 0), 3)))
     assert [a for tag, a, _ in effects if tag == READ] == [GET]
@@ -189,10 +190,50 @@ def test_a_quorum_read_waits_until_what_a_quorum_has_accepted_is_executed_here()
 def test_a_lost_question_is_asked_again() -> None:
     paxos = MultiPaxos(1, Cluster(5), MultiPaxosOptions(reads="quorum"))
     step(paxos, Request(GET))
-    step(paxos, Deliver(3, ReadReply(1, 1)))
-    assert sent(step(paxos, Timer("retry")), ReadQuery) == [((0, 2, 4), ReadQuery(1))]
+    step(paxos, Deliver(3, ReadReply(0, 1, 1)))
+    assert sent(step(paxos, Timer("retry")), ReadQuery) == [((0, 2, 4), ReadQuery(0, 1))]
     assert sent(step(paxos, Request(GET)), ReadQuery) == []
-    assert served(step(paxos, Deliver(4, ReadReply(1, 1)))) == [GET]
+    assert served(step(paxos, Deliver(4, ReadReply(0, 1, 1)))) == [GET]
+
+
+def answered_before_a_crash(protocol: type[Replica]) -> Network:
+    """2 answers 1, which crashes. 0 and 2 decide A. Then 1 is asked again, and the old answer comes."""
+    network = Network(protocol, first_leader=0, reads="quorum")
+    network.exchange()
+    network.ask(1, GET)
+    network.deliver(1, 2, ReadQuery)
+    late = network.under_way(ReadReply)
+    network.world.in_flight.clear()
+    network.ask(0, A)
+    network.exchange(among={0, 2})
+    network.world.clock = lambda replica: MS
+    network.crash(1)
+    network.ask(1, GET)
+    network.world.in_flight[:] = late
+    network.exchange(among={1, 2})
+    return network
+
+
+def test_an_answer_to_an_earlier_life_does_not_count() -> None:
+    assert answered_before_a_crash(MultiPaxos).answers == [(0, A)]
+    assert answered_before_a_crash(mutants.CountsAnswersToAnEarlierLife).answers == [(0, A), (1, GET)], "without A"
+
+
+def forgotten_by_who_answers(protocol: type[Replica]) -> Network:
+    """0 and 1 decide A, 1 loses its disk, and 2, which has heard nothing, asks 1 for a read."""
+    network = Network(protocol, first_leader=0, reads="quorum")
+    network.exchange()
+    network.ask(0, A)
+    network.exchange(among={0, 1})
+    lose(network, 1)
+    network.ask(2, GET)
+    network.exchange(among={1, 2})
+    return network
+
+
+def test_who_has_lost_its_disk_does_not_know_how_far_it_had_accepted() -> None:
+    assert forgotten_by_who_answers(MultiPaxos).answers == [(0, A)]
+    assert forgotten_by_who_answers(mutants.AnswersFromALostDisk).answers == [(0, A), (2, GET)], "without A"
 
 
 @pytest.mark.parametrize(
@@ -278,11 +319,11 @@ def test_random_schedules(settings: dict[str, Any]) -> None:
 # --- mutants ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mutant", [mutants.ReadsBeforeItHasRecovered, mutants.ReadsAtOnce])
+@pytest.mark.parametrize("mutant", [mutants.ReadsBeforeItHasRecovered, mutants.ReadsAtOnce, mutants.AsksTooFewForARead])
 def test_a_careless_reader_is_found_out_by_random_schedules(mutant: Any) -> None:
     faults = Faults(timer=0.15, early=0.4, late=0.1, crash=0.01, request=0.1, sync=0.2)
     with pytest.raises(ScheduleViolated, match="linearizab"):
-        run_seeds(mutant, range(300), settings=mutant.settings, faults=faults)
+        run_seeds(mutant, range(300), size=mutant.replicas, settings=mutant.settings, faults=faults)
 
 
 @pytest.mark.parametrize(
