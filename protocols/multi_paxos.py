@@ -28,7 +28,7 @@ Everything else vouches for nothing on this disk and leaves at once:
 - Chosen, and ``committed`` in both: a quorum's disks hold what is chosen, whether this one does or not;
 - Install, TakeOver: like Chosen and Heartbeat; Nack: that a higher ballot exists stays true;
 - Extended: a restarted replica keeps every lease that it may have granted; ReadReply: what is durable is in memory too;
-- Forward, Outdated, Fetch, Recall, Extend, ReadQuery, Alive: only requests and signs of life.
+- Forward, Outdated, Fetch, Recall, Extend, ReadQuery, Fill, Alive: only requests and signs of life.
 
 What the options assume and cost: docs/multi-paxos-options.md.
 """
@@ -38,8 +38,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from consensus_bench.contract import Cluster, Command, Context, Entry, HandOver, Message, Snapshot, TimerName, View, ns
+from consensus_bench.contract import (
+    NOOP,
+    Cluster,
+    Command,
+    Context,
+    Entry,
+    HandOver,
+    Message,
+    Snapshot,
+    TimerName,
+    View,
+    ns,
+)
 from protocols.fifo import Fifo
+from protocols.multi_paxos_election import CHUNK
 from protocols.multi_paxos_epochs import MultiPaxosEpochs
 from protocols.multi_paxos_learner import CANDIDATE, LEADER
 from protocols.multi_paxos_messages import (
@@ -50,6 +63,7 @@ from protocols.multi_paxos_messages import (
     Extend,
     Extended,
     Fetch,
+    Fill,
     Forward,
     Heartbeat,
     Install,
@@ -78,7 +92,7 @@ class MultiPaxos(MultiPaxosEpochs):
     options_type = MultiPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
         Forward, Prepare, Promise, Accept, Accepted, Nack, Heartbeat, Fetch, Chosen, Recall, Recalled,
-        Install, Snapshot, Extend, Extended, ReadQuery, ReadReply,
+        Install, Snapshot, Extend, Extended, ReadQuery, ReadReply, Fill,
         HandOver, TakeOver, Outdated, Alive,
     )  # fmt: skip
     durable = ("promised", "log")
@@ -228,6 +242,12 @@ class MultiPaxos(MultiPaxosEpochs):
                 self._learn(ctx, number, command)
         if self.queue.items:
             self._propose_queued(ctx, self.batch_ns == 0)
+
+    def on_fill(self, ctx: Context, source: int, message: Fill) -> None:
+        """No-ops, up to the slot that a read waits for. What phase 1 has told is proposed already."""
+        if self.role == LEADER and self.window:
+            for start in range(self.next, message.end, CHUNK):
+                self._propose(ctx, (NOOP,) * (min(start + CHUNK, message.end) - start))
 
     # --- timers -------------------------------------------------------------------------------------------------------
 

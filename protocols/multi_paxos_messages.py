@@ -177,6 +177,12 @@ class ReadReply(Message, frozen=True, gc=False):
     end: int
 
 
+class Fill(Message, frozen=True, gc=False):
+    """A read waits for the slots below ``end``: propose something there."""
+
+    end: int
+
+
 class TakeOver(Message, frozen=True, gc=False):
     """The leader of ``ballot`` asks the receiver to lead in its place, as soon as it knows all below ``committed``."""
 

@@ -12,10 +12,13 @@ leader (master leases: Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), s
 - A new leader answers no read before it has executed everything that it took over from those before.
 
 ``reads = "quorum"``: any replica answers, without a clock or a leader (Charapko, Ailijiang, Demirbas, "Linearizable
-Quorum Reads in Paxos" (HotStorage 2019)). It asks a phase-1 quorum for the highest slot that each has accepted, waits
-until it has executed that far itself, and reads. Every phase-1 quorum has heard of all that was chosen before.
-Answers to the questions of an earlier life, which may be older than the read, are told by ``life``
-(multi_paxos_repair.py).
+Quorum Reads in Paxos" (HotStorage 2019)).
+
+- It asks a phase-1 quorum for the highest slot that each has accepted, waits until it has executed that far itself, and
+  reads. Every phase-1 quorum has heard of all that was chosen before.
+- Answers to the questions of an earlier life may be older than the read: ``life`` tells them (multi_paxos_repair.py).
+- A slot that few had accepted may be above all that a later leader has heard of. Nothing was chosen there, and nothing
+  will be before there are requests enough; so whoever waits for it asks the leader to fill it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import Ballot, Cluster, Command, Context, ns
 from protocols.multi_paxos_learner import LEADER, NEVER
-from protocols.multi_paxos_messages import Extend, Extended, Forward, MultiPaxosOptions, Prepare, ReadQuery, ReadReply
+from protocols.multi_paxos_messages import (
+    Extend,
+    Extended,
+    Fill,
+    Forward,
+    MultiPaxosOptions,
+    Prepare,
+    ReadQuery,
+    ReadReply,
+)
 from protocols.multi_paxos_snapshots import MultiPaxosSnapshots
 
 NOBODY: Final = -1
@@ -272,8 +284,18 @@ class MultiPaxosReads(MultiPaxosSnapshots):
     def _needed(self, end: int) -> int:
         return end
 
+    @abstractmethod
+    def on_fill(self, ctx: Context, source: int, message: Fill) -> None:
+        """Somebody waits for slots that the leader has not heard of."""
+
     def _query_again(self, ctx: Context) -> None:
-        """Whoever has not answered; a lost answer is not missed otherwise."""
+        """Whoever has not answered, for a lost answer is not missed otherwise; and the leader, to fill a gap."""
+        if self.reads_by_quorum and self.reads_at and self.leader is not None:
+            fill = Fill(max(slot for slot, _ in self.reads_at))
+            if self.leader == self.me:
+                self.on_fill(ctx, self.me, fill)
+            else:
+                ctx.send_unsynced(self.leader, fill)
         for number, (_, replied, _) in self.queries.items():
             silent = tuple(r for r in self.others if not replied >> r & 1)
             ctx.broadcast_unsynced(silent, ReadQuery(self.life, number))

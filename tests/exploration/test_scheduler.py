@@ -34,7 +34,7 @@ ELSEWHERE: dict[str, set[str]] = {
     "epaxos": {"Snapshot", "Install", "ReadQuery", "ReadReply"},
     "multi-paxos": {
         *("Recall", "Recalled", "Snapshot", "Install"),
-        *("Extend", "Extended", "ReadQuery", "ReadReply", "HandOver", "TakeOver", "Outdated", "Alive"),
+        *("Extend", "Extended", "ReadQuery", "ReadReply", "Fill", "HandOver", "TakeOver", "Outdated", "Alive"),
     },
 }
 """Messages that only orders, options and damaged disks bring, which these runs are without: the protocol's own tests

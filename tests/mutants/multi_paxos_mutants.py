@@ -18,6 +18,7 @@ from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
     Chosen,
+    Fill,
     Forward,
     MultiPaxosOptions,
     Promise,
@@ -619,6 +620,19 @@ class AnswersFromALostDisk(Mutant):
             super().on_read_query(ctx, source, message)
 
 
+class FillsNothing(Mutant):
+    """A read need not wait for a slot in which nobody proposes anything."""
+
+    __slots__ = ()
+    killed_by = (
+        "tests/protocols/test_multi_paxos_reads.py::test_a_read_does_not_wait_for_a_slot_that_no_leader_heard_of"
+    )
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def on_fill(self, ctx: Context, source: int, message: Fill) -> None:
+        """It waits for requests."""
+
+
 class KeepsItsLease(Mutant):
     """A leader that asks another one to take over has no lease any more."""
 
@@ -720,6 +734,7 @@ MUTANTS = (
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
     LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, LeasesFromAMajority,
     ReadsBeforeItHasRecovered, ReadsAtOnce, AsksTooFewForARead, CountsAnswersToAnEarlierLife, AnswersFromALostDisk,
+    FillsNothing,
     KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
     TakesItsQueueAlong, NeverLosesItsQuorum, HearsForEver,
 )  # fmt: skip

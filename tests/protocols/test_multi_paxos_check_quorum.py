@@ -82,4 +82,4 @@ def test_random_schedules(settings: dict[str, Any]) -> None:
 def test_nothing_is_sent_for_it_by_default() -> None:
     kinds = {kind.__name__ for kind in MultiPaxos.messages}
     seen = run_seeds("multi-paxos", range(20)).messages
-    assert set(seen) <= kinds - {"Alive", "Outdated", "Extend", "Extended", "ReadQuery", "ReadReply", "Install"}
+    assert set(seen) <= kinds - {"Alive", "Outdated", "Extend", "Extended", "ReadQuery", "ReadReply", "Fill", "Install"}

@@ -219,6 +219,34 @@ def test_an_answer_to_an_earlier_life_does_not_count() -> None:
     assert answered_before_a_crash(mutants.CountsAnswersToAnEarlierLife).answers == [(0, A), (1, GET)], "without A"
 
 
+@pytest.mark.parametrize("asked", [0, 1, 2])
+def test_a_read_does_not_wait_for_a_slot_that_no_leader_heard_of(asked: int) -> None:
+    """1 alone has accepted A from 0. 2 takes over without hearing of it, and there are no other requests."""
+    for protocol, answers in ((MultiPaxos, [(asked, GET)]), (mutants.FillsNothing, [])):
+        network = Network(protocol, first_leader=0, reads="quorum")
+        network.exchange()
+        network.frozen.add(0)
+        network.ask(0, A)
+        network.deliver(0, 1, Accept)
+        network.world.in_flight.clear()
+        network.crash(0)
+        network.fire(2, "election")
+        network.exchange(among={0, 2})
+        network.fire(2, "heartbeat")
+        network.exchange()
+        network.ask(asked, GET)
+        if asked != 1:
+            network.drop(asked, 2 - asked, ReadQuery)
+        network.exchange()
+        for _ in range(2):
+            for me in range(3):
+                network.fire(me, "retry")
+                network.exchange()
+            network.fire(2, "heartbeat")
+            network.exchange()
+        assert network.answers == answers
+
+
 def forgotten_by_who_answers(protocol: type[Replica]) -> Network:
     """0 and 1 decide A, 1 loses its disk, and 2, which has heard nothing, asks 1 for a read."""
     network = Network(protocol, first_leader=0, reads="quorum")
