@@ -46,7 +46,6 @@ class MultiPaxosTransfer(MultiPaxosReads):
             return
         self.successor = message.to
         self.window = 0
-        ctx.cancel_timer("batch")
         ctx.set_timer("transfer", self.election_low_ns)
         self._plan_wake()
         if self._is_ready():

@@ -91,6 +91,23 @@ def test_if_nothing_comes_of_it_the_leader_goes_on() -> None:
     assert sent(step(paxos, Request(B)), Accept)
 
 
+def test_then_a_batch_that_is_not_full_does_not_wait_for_ever() -> None:
+    """When the window opens again, what it cannot take is less than a batch: only the timer has it proposed."""
+    network = Network(MultiPaxos, first_leader=0, batch_size=4, batch_ms=5.0, window=4)
+    network.exchange()
+    commands = [put(sequence) for sequence in range(1, 8)]
+    network.ask(0, commands[0])
+    network.world.in_flight.append((OPERATOR, 0, HandOver(1)))
+    network.deliver(OPERATOR, 0, HandOver)
+    network.drop(0, 1, TakeOver)
+    network.ask(0, *commands[1:])
+    network.fire(0, "transfer")
+    network.exchange()
+    network.fire(0, "batch")
+    network.exchange()
+    assert [command for _, command in network.answers] == commands
+
+
 @pytest.mark.parametrize("order", [HandOver(0), HandOver(7)])
 def test_orders_that_mean_nothing_change_nothing(order: HandOver) -> None:
     paxos = leading()
