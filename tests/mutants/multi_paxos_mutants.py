@@ -13,11 +13,13 @@ import msgspec
 
 from consensus_bench.contract import LOST, NOOP, Ballot, Cluster, Command, Context, HandOver, Snapshot
 from protocols.multi_paxos import MultiPaxos
-from protocols.multi_paxos_learner import CANDIDATE, LEADER
+from protocols.multi_paxos_learner import CANDIDATE, LEADER, NEVER
 from protocols.multi_paxos_messages import (
     Accept,
     Accepted,
     Chosen,
+    Extend,
+    Extended,
     Fill,
     Forward,
     MultiPaxosOptions,
@@ -412,6 +414,53 @@ class RejoinsEmpty(Mutant):
         return {}
 
 
+class CountsAnswersToAnotherRecall(Mutant):
+    """What was answered to an earlier life may be older than what this life has forgotten."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_repair.py::test_answers_to_an_earlier_life_do_not_count"
+
+    def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
+        super().on_recalled(ctx, source, msgspec.structs.replace(message, life=self.life))
+
+
+class CountsShortPromises(Mutant):
+    """A promise that was asked for by an earlier life, for fewer slots, does not report all that may be chosen."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_repair.py::" + (
+        "test_a_promise_to_an_earlier_life_that_reports_fewer_slots_does_not_count"
+    )
+
+    def on_promise(self, ctx: Context, source: int, message: Promise) -> None:
+        super().on_promise(ctx, source, Promise(message.ballot, message.accepted))
+
+
+class RepairsWithAQuorumOfOne(Mutant):
+    """With a quorum of one nobody else need know what a forgetful replica had promised or accepted."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_repair_learning.py::" + (
+        "test_with_a_quorum_of_one_what_is_lost_is_not_found_again"
+    )
+    settings: ClassVar[dict[str, Any]] = {"phase1_quorum": 3, "phase2_quorum": 1}
+
+    def _repair_again(self, ctx: Context) -> None:
+        phase2_quorum, self.phase2_quorum = self.phase2_quorum, 2
+        super()._repair_again(ctx)
+        self.phase2_quorum = phase2_quorum
+
+
+class LooksWholeTooEarly(Mutant):
+    """A snapshot that cannot be read is not replaced by a lesser one before the replica has rejoined."""
+
+    __slots__ = ()
+    killed_by = LEARNING
+
+    def _drop_replaced(self, ctx: Context) -> None:
+        self._save_snapshot(ctx, self.committed)
+
+
 class LearnsNoBallotsFromRepair(Mutant):
     """Whoever learns in answer to Recall what was chosen at a higher ballot leads no more, either."""
 
@@ -545,6 +594,30 @@ class GrantsAnew(Mutant):
         self.silent_until_ns = 0
 
 
+class GrantsOldLeaders(Mutant):
+    """A lease is granted to the leader that is followed, at the ballot that is promised."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_reads.py::test_an_old_leader_is_granted_no_lease"
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def on_extend(self, ctx: Context, source: int, message: Extend) -> None:
+        self._grant(ctx, source)
+        ctx.send_unsynced(source, Extended(message.ballot, message.round))
+
+
+class TrustsAllClocks(Mutant):
+    """A lease is shorter than what was granted by as much as two clocks' rates may differ."""
+
+    __slots__ = ()
+    killed_by = LEASES
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease", "clock_drift_bound": 0.99}
+
+    def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.lease_ns = self.promise_ns
+
+
 class LeasesFromAMajority(Mutant):
     """With small phase-1 quorums, more than a majority must have granted a lease."""
 
@@ -646,6 +719,31 @@ class KeepsItsLease(Mutant):
         """It goes on reading."""
 
 
+class LeasesAfterAnOffer(Mutant):
+    """A leader whose offer came to nothing has no lease again at its ballot: the offer may still arrive."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_transfer.py::test_an_offer_that_comes_late_finds_no_lease"
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _end_transfer(self) -> None:
+        super()._end_transfer()
+        self.may_lease = True
+
+
+class WaivesLaterLeases(Mutant):
+    """A leader that gave its lease up at one ballot may have one at a later ballot."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_transfer.py::" + (
+        "test_leases_are_waived_up_to_the_ballot_of_the_offer"
+    )
+    settings: ClassVar[dict[str, Any]] = {"reads": "lease"}
+
+    def _has_granted(self, ctx: Context, candidate: int, waives: Ballot) -> bool:
+        return super()._has_granted(ctx, candidate, (NEVER, 0) if waives > (0, 0) else waives)
+
+
 class ServesWhileItHandsOver(Mutant):
     """A leader proposes nothing new while a transfer is under way."""
 
@@ -730,11 +828,12 @@ MUTANTS = (
     AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp,
     ForgetsItsLoss, RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
+    CountsAnswersToAnotherRecall, CountsShortPromises, RepairsWithAQuorumOfOne, LooksWholeTooEarly,
     LearnsNoBallotsFromRepair, RejoinsBelowWhatItLearned, KeepsWhatASnapshotReplaced,
     KeepsNoSessions, KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots,
-    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, LeasesFromAMajority,
-    ReadsBeforeItHasRecovered, ReadsAtOnce, AsksTooFewForARead, CountsAnswersToAnEarlierLife, AnswersFromALostDisk,
+    LeasesFromTheAnswer, PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, GrantsOldLeaders, TrustsAllClocks,
+    LeasesFromAMajority,     ReadsBeforeItHasRecovered, ReadsAtOnce, AsksTooFewForARead, CountsAnswersToAnEarlierLife, AnswersFromALostDisk,
     FillsNothing,
-    KeepsItsLease, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
+    KeepsItsLease, LeasesAfterAnOffer, WaivesLaterLeases, ServesWhileItHandsOver, ServesOldEpochs, ComparesLeaders, AsksTheNextLeader,
     TakesItsQueueAlong, NeverLosesItsQuorum, HearsForEver,
 )  # fmt: skip

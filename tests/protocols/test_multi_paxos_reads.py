@@ -133,6 +133,29 @@ def test_a_restarted_replica_may_have_granted_a_lease() -> None:
     assert sent(step(paxos, Deliver(2, Prepare((2, 2), 1)), 6000 * MS), Promise)
 
 
+def old_leader_asks(protocol: type[Replica]) -> Network:
+    """1 takes over with 2 when 0's lease has run out, and decides A. 0 asks 2 for a new one."""
+    network = Network(protocol, first_leader=0, reads="lease")
+    network.exchange()
+    network.world.clock = lambda replica: 10_000 * MS
+    network.fire(1, "election")
+    network.exchange(among={1, 2})
+    network.ask(1, A)
+    network.exchange(among={1, 2})
+    network.fire(0, "heartbeat")
+    network.deliver(0, 2, Extend)
+    if network.under_way(Extended):
+        network.deliver(2, 0, Extended)
+    network.world.in_flight.clear()
+    network.ask(0, GET)
+    return network
+
+
+def test_an_old_leader_is_granted_no_lease() -> None:
+    assert old_leader_asks(MultiPaxos).answers == [(1, A)]
+    assert old_leader_asks(mutants.GrantsOldLeaders).answers == [(1, A), (0, GET)], "without A"
+
+
 def forgotten_grant(protocol: type[Replica]) -> Network:
     """1 takes over from 0, which promises and has a question for a lease under way to 2. 2 grants 1 a lease and crashes
     before it has noted whom it follows; then it hears 0, grants it a lease, and is asked for a promise."""
@@ -358,6 +381,7 @@ def test_a_careless_reader_is_found_out_by_random_schedules(mutant: Any) -> None
     ("mutant", "faults"),
     [
         (mutants.LeasesFromTheAnswer, [CUT]),
+        (mutants.TrustsAllClocks, [SLOW_CLOCK, CUT]),
         (mutants.PromisesDuringLeases, [CUT]),
         (mutants.ForgetsItsGrants, [CUT, "crash:p1@3.05+0.02", "crash:p2@3.05+0.02", "crash:p3@3.05+0.02"]),
         (mutants.LeasesFromAMajority, ["partition:p0|p3,p4@2+3", "partition:p0|replicas@5+3"]),

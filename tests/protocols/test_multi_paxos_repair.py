@@ -46,9 +46,15 @@ def lose(network: Network, me: int, *keys: Any) -> None:
     network._sync()
 
 
-def restarted(disk: dict[Any, Any], size: int = 3, clock_ns: int = 7, **options: Any) -> MultiPaxos:
+def restarted(
+    disk: dict[Any, Any],
+    size: int = 3,
+    clock_ns: int = 7,
+    protocol: type[MultiPaxos] = MultiPaxos,
+    **options: Any,
+) -> MultiPaxos:
     """Replica 1, started again from that disk."""
-    paxos = MultiPaxos(1, Cluster(size), MultiPaxosOptions(**options))
+    paxos = protocol(1, Cluster(size), MultiPaxosOptions(**options))
     step(paxos, Recover(disk), clock_ns)
     return paxos
 
@@ -169,10 +175,11 @@ def test_it_holds_the_reported_value_of_the_highest_ballot() -> None:
 
 
 def test_answers_to_an_earlier_life_do_not_count() -> None:
-    paxos = restarted(LOST_DISK, clock_ns=8)
-    for source in (0, 2):
-        step(paxos, Deliver(source, recalled((1, 0), True)))
-    assert paxos.forgetful
+    for protocol, counts in ((MultiPaxos, False), (mutants.CountsAnswersToAnotherRecall, True)):
+        paxos = restarted(LOST_DISK, clock_ns=8, protocol=protocol)
+        for source in (0, 2):
+            step(paxos, Deliver(source, recalled((1, 0), True)))
+        assert paxos.forgetful == (not counts)
 
 
 @pytest.mark.parametrize("quorums", [(1, 3), (3, 1)])
@@ -350,14 +357,15 @@ def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Any, mutant
 
 def test_a_promise_to_an_earlier_life_that_reports_fewer_slots_does_not_count() -> None:
     """1 comes back with all that it can know; what its old Prepare asked for, from slot 5 on, is not enough."""
-    paxos = restarted(LOST_DISK)
-    for source in (0, 2):
-        step(paxos, Deliver(source, recalled((1, 0), source == 0)))
-    step(paxos, Timer("election"))
-    assert paxos.promised == (2, 1)
-    step(paxos, Deliver(1, Promise((2, 1), (), 1)))
-    step(paxos, Deliver(2, Promise((2, 1), (), 5)))
-    assert paxos.role == "candidate"
+    for protocol, role in ((mutants.CountsShortPromises, "leader"), (MultiPaxos, "candidate")):
+        paxos = restarted(LOST_DISK, protocol=protocol)
+        for source in (0, 2):
+            step(paxos, Deliver(source, recalled((1, 0), source == 0)))
+        step(paxos, Timer("election"))
+        assert paxos.promised == (2, 1)
+        step(paxos, Deliver(1, Promise((2, 1), (), 1)))
+        step(paxos, Deliver(2, Promise((2, 1), (), 5)))
+        assert paxos.role == role
     step(paxos, Deliver(2, Promise((2, 1), ((4, (1, 0), A),), 1)))
     assert paxos.role == "leader"
     assert step(paxos, Request(B))

@@ -133,9 +133,36 @@ def rejoined_below_what_it_learned(protocol: type[Replica]) -> Network:
     return network
 
 
+def lesser_snapshot(protocol: type[Replica]) -> Network:
+    """0 and 1 decide eight commands, of which 2 gets four by a snapshot. 1 cannot read its own snapshot any more, gets
+    that of 2 and crashes. What it knew of the slots in between is gone; so it may not tell 2 that there was nothing."""
+    network = Network(protocol, first_leader=0, snapshot_every=2)
+    network.exchange()
+    network.ask(0, *COMMANDS[:4])
+    network.exchange(among={0, 1})
+    network.fire(0, "heartbeat")
+    network.exchange()
+    assert network.replica(2).snapshot[0].place == 4
+    network.ask(0, *[put(sequence) for sequence in range(5, 9)])
+    network.exchange(among={0, 1})
+    network.fire(0, "heartbeat")
+    network.exchange(among={0, 1})
+    assert network.replica(1).log.first == 7
+    lose(network, 1, "snapshot")
+    network.exchange(among={1, 2})
+    network.crash(1)
+    network.world.in_flight.clear()
+    network.fire(2, "election")
+    network.exchange(among={1, 2})
+    network.ask(2, A)
+    network.exchange(among={1, 2})
+    return network
+
+
 SCHEDULES: list[tuple[Any, type[Replica], str]] = [
     (crashed_with_what_a_snapshot_replaced, mutants.KeepsWhatASnapshotReplaced, "agreement"),
     (rejoined_with_what_a_snapshot_replaced, mutants.KeepsWhatASnapshotReplaced, "agreement"),
+    (lesser_snapshot, mutants.LooksWholeTooEarly, "agreement"),
     (learned_by_an_old_leader, mutants.LearnsNoBallotsFromRepair, "agreement"),
     (rejoined_below_what_it_learned, mutants.RejoinsBelowWhatItLearned, "agreement"),
 ]
@@ -147,3 +174,24 @@ SCHEDULES: list[tuple[Any, type[Replica], str]] = [
 def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Any, mutant: type[Replica], falls: str) -> None:
     assert violated(schedule, MultiPaxos) is None
     assert violated(schedule, mutant) == falls
+
+
+def lost_by_a_quorum_of_one(protocol: type[Replica]) -> Network:
+    """0 alone chooses A, and loses its disk. Nobody else has heard of it."""
+    network = Network(protocol, first_leader=0, phase1_quorum=3, phase2_quorum=1)
+    network.exchange()
+    network.ask(0, A)
+    network.world.in_flight[:] = [packet for packet in network.world.in_flight if packet[:2] == (0, 0)]
+    network.exchange()
+    lose(network, 0)
+    network.exchange()
+    network.fire(2, "election")
+    network.exchange()
+    network.ask(2, B)
+    network.exchange()
+    return network
+
+
+def test_with_a_quorum_of_one_what_is_lost_is_not_found_again() -> None:
+    assert violated(lost_by_a_quorum_of_one, MultiPaxos) is None
+    assert violated(lost_by_a_quorum_of_one, mutants.RepairsWithAQuorumOfOne) == "agreement"

@@ -156,8 +156,12 @@ def test_a_leader_that_offers_its_office_has_no_lease_any_more_and_reads_by_the_
 
 def test_leases_are_waived_up_to_the_ballot_of_the_offer() -> None:
     """0 has led again since, and may have a lease at that ballot."""
-    for ballot, promised in (((1, 0), True), ((3, 0), False)):
-        acceptor = MultiPaxos(2, Cluster(3), MultiPaxosOptions(reads="lease"))
+    for protocol, ballot, promised in (
+        (MultiPaxos, (1, 0), True),
+        (MultiPaxos, (3, 0), False),
+        (mutants.WaivesLaterLeases, (3, 0), True),
+    ):
+        acceptor = protocol(2, Cluster(3), MultiPaxosOptions(reads="lease"))
         step(acceptor, Deliver(0, Heartbeat(ballot, 1)))
         step(acceptor, Deliver(0, Extend(ballot, 1)))
         effects = step(acceptor, Deliver(1, Prepare((4, 1), 1, (1, 0))))
@@ -183,6 +187,27 @@ def stale_read_after_a_transfer(protocol: type[MultiPaxos]) -> list[Command]:
 def test_the_old_leader_does_not_read_when_its_successor_may_lead() -> None:
     assert stale_read_after_a_transfer(MultiPaxos) == []
     assert stale_read_after_a_transfer(mutants.KeepsItsLease) == [GET]
+
+
+def late_offer(protocol: type[MultiPaxos]) -> list[Command]:
+    """The same, when the offer comes after the leader has given the transfer up."""
+    network = Network(protocol, first_leader=0, reads="lease")
+    network.exchange()
+    network.world.in_flight.append((OPERATOR, 0, HandOver(1)))
+    network.deliver(OPERATOR, 0, HandOver)
+    network.fire(0, "transfer")
+    network.fire(0, "heartbeat")
+    network.exchange(keep=TakeOver)
+    network.deliver(0, 1, TakeOver)
+    network.exchange(among={1, 2})
+    assert network.replica(1).role == "leader"
+    network.ask(0, GET)
+    return [command for me, command in network.answers if me == 0]
+
+
+def test_an_offer_that_comes_late_finds_no_lease() -> None:
+    assert late_offer(MultiPaxos) == []
+    assert late_offer(mutants.LeasesAfterAnOffer) == [GET]
 
 
 # --- schedules and worlds ---------------------------------------------------------------------------------------------
