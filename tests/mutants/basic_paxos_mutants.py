@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar, Final
 
-from consensus_bench.contract import Ballot, Command, Context
-from protocols.basic_paxos import Accept, Accepted, BasicPaxos, Decided, Promise
+from consensus_bench.contract import Ballot, Command, Context, TimerName
+from protocols.basic_paxos import NO_BALLOT, Accept, Accepted, BasicPaxos, Decided, Prepare, Promise
 
 SCHEDULED: Final = "tests/protocols/test_basic_paxos.py::test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 
@@ -89,6 +89,44 @@ class AcceptsWhenOutbid(Mutant):
         super().on_accept(ctx, source, message)
 
 
+class AcceptsWithoutPromising(Mutant):
+    """To accept at a ballot is to promise it: nothing lower is served afterwards (three proposers are needed)."""
+
+    __slots__ = ()
+    killed_by = SCHEDULED
+
+    def on_accept(self, ctx: Context, source: int, message: Accept) -> None:
+        promised = self.promised
+        super().on_accept(ctx, source, message)
+        self.promised = promised
+
+    def check(self) -> None:
+        """That an acceptance is a promise is not asked."""
+
+
+class ReportsNothing(Mutant):
+    """A promise reports what was accepted last."""
+
+    __slots__ = ()
+
+    def on_prepare(self, ctx: Context, source: int, message: Prepare) -> None:
+        if message.ballot > self.promised and self.decided is None:
+            self.promised = message.ballot
+            self._save_promise(ctx)
+            ctx.send(source, Promise(message.ballot, NO_BALLOT, None))
+        else:
+            super().on_prepare(ctx, source, message)
+
+
+class NeverTriesAgain(Mutant):
+    """A proposer that gets no quorum tries a new ballot, and whoever has not heard of a decision asks."""
+
+    __slots__ = ()
+
+    def on_timer(self, ctx: Context, name: TimerName) -> None:
+        ctx.set_timer("retry", 10**9)
+
+
 class CountsOldPromises(Mutant):
     """Only promises for the ballot under way count."""
 
@@ -144,5 +182,6 @@ class DecidesOnOneVote(Mutant):
 
 MUTANTS = (
     ForgetsPromises, ForgetsAcceptances, ProposesItsOwnValue, ProposesAnyReportedValue, SkipsPhase1, AcceptsWhenOutbid,
+    AcceptsWithoutPromising, ReportsNothing, NeverTriesAgain,
     CountsOldPromises, CountsOldVotes, ReusesBallots, CountsHalves, DecidesOnOneVote,
 )  # fmt: skip

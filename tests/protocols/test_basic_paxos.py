@@ -305,12 +305,34 @@ def vote_from_an_older_ballot(protocol: type[Replica]) -> Network:
     return network
 
 
+def lower_after_higher(protocol: type[Replica]) -> Network:
+    """0 accepts 1's B, at a ballot that it was not asked to promise, and then its own A, at a lower one."""
+    network = Network(protocol)
+    network.ask(0, A)
+    for me in (0, 2):
+        network.deliver(0, me, Prepare)
+        network.deliver(me, 0, Promise)
+    network.ask(1, B)
+    for me in (1, 2):
+        network.deliver(1, me, Prepare)
+        network.deliver(me, 1, Promise)
+    for me in (0, 1):
+        network.deliver(1, me, Accept)
+        network.deliver(me, 1, Accepted)
+    network.deliver(0, 0, Accept)
+    network.world.in_flight.clear()
+    network.ask(2, C)
+    network.exchange(among={0, 2})
+    return network
+
+
 SCHEDULES: list[tuple[Any, type[Replica]]] = [
     (promised_5_then_3, mutants.ForgetsPromises),
     (accepted_then_crashed, mutants.ForgetsAcceptances),
     (lower_of_two_reports, mutants.ProposesAnyReportedValue),
     (old_promises_for_a_ballot_used_again, mutants.ReusesBallots),
     (vote_from_an_older_ballot, mutants.CountsOldVotes),
+    (lower_after_higher, mutants.AcceptsWithoutPromising),
 ]
 
 
