@@ -174,11 +174,13 @@ class EPaxosRecovery(Replica):
             ctx.send_unsynced(source, Refused(message.instance, instance.ballot))
 
     def on_refused(self, ctx: Context, source: int, message: Refused) -> None:
-        """Somebody is ahead: let it, and use a higher ballot if it does not finish."""
+        """Somebody is ahead: let it, and use a higher ballot if it does not finish. That is joining its ballot, and as
+        durable: when its ``Recover`` arrives it finds this ballot joined, and the answer is a promise."""
         if message.instance in self.live:
             instance = self._instance(message.instance)
             if instance.ballot < message.ballot:
                 instance.ballot = message.ballot
+                ctx.persist(message.instance, instance.record())
                 self._yield(message.instance, instance)
 
     def _may_join(self, instance: Instance, ballot: Ballot) -> bool:

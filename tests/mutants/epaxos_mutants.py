@@ -22,6 +22,8 @@ from protocols.epaxos_messages import (
     PreAccept,
     RecoverOk,
     Recovery,
+    Refused,
+    TryPreAccept,
     Validate,
 )
 
@@ -149,6 +151,17 @@ class PromiseNotRecorded(Mutant):
     def _promise(self, instance: Instance, ballot: Ballot) -> None:
         if ballot[1] == self.me:
             instance.ballot = ballot
+
+
+class RefusalNotDurable(Mutant):
+    """A ballot of which a refusal tells is joined as durably as any other: what asks for it next is answered."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_a_ballot_that_a_refusal_named_is_joined_across_a_crash"
+    replicas = 5
+
+    def on_refused(self, ctx: Context, source: int, message: Refused) -> None:
+        super().on_refused(Context(), source, message)
 
 
 class PreAcceptanceNotDurable(Mutant):

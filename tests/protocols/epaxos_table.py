@@ -60,11 +60,15 @@ class Table:
         self.carry_out(r, effects)
         return effects
 
-    def take_over(self, r: int, instance: tuple[int, int], *quorum: int) -> None:
-        """``r`` begins to recover ``instance``; only ``quorum`` hears of it, and answers."""
+    def begin_recovery(self, r: int, instance: tuple[int, int]) -> None:
+        """``r`` loses patience with ``instance``."""
         context = tags.Context()
         self.replicas[r].start_recovery(context, instance)
         self.carry_out(r, context.effects)
+
+    def take_over(self, r: int, instance: tuple[int, int], *quorum: int) -> None:
+        """``r`` begins to recover ``instance``; only ``quorum`` hears of it, and answers."""
+        self.begin_recovery(r, instance)
         for other in quorum:
             self.deliver(RecoverMessage, r, other)
         self.drop(RecoverMessage, source=r)

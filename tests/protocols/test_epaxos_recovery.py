@@ -17,6 +17,7 @@ from epaxos_mutants import (
     PreAcceptanceNotDurable,
     PreAcceptLeavesEarly,
     PromiseNotRecorded,
+    RefusalNotDurable,
     SingleBallot,
     TriesNothing,
     ValidateLeavesNoTrace,
@@ -224,6 +225,37 @@ def test_an_instance_that_a_crash_forgets_must_not_have_been_heard_of() -> None:
         table.deliver(PreAccept, 0, 1)
         instance = table.replicas[1].live[0, 0]
         assert (instance.command == put(2, key="b")) == (protocol is EPaxos)
+
+
+def test_a_ballot_that_a_refusal_named_is_joined_across_a_crash() -> None:
+    """1 is refused by 2, which has joined 4's ballot, and so it has joined that ballot when 4 asks it too. Were this
+    not on its disk, it would join a lower one after a crash: 3 commits the command, 4 a no-op."""
+    for protocol in (EPaxos, RefusalNotDurable):
+        table = Table(5, protocol)
+        table.request(2, put(3))
+        for r in (0, 1):
+            table.deliver(PreAccept, 2, r)
+        table.drop()
+        for recoverer in (4, 1):
+            table.begin_recovery(recoverer, (2, 0))
+            table.deliver(Recover, recoverer, 2)
+        table.deliver(Refused, 2, 1)
+        table.deliver(Recover, 4, 1)
+        for r in (2, 1):
+            table.deliver(RecoverOk, r, 4)
+        given_up = [(to, message) for _, to, message in table.messages if isinstance(message, Accept) and to in (0, 2)]
+        assert [message.command for _, message in given_up] == [NOOP] * 2  # type: ignore[attr-defined]
+        table.crash(1)
+        table.restart(1)
+        table.drop()
+        table.begin_recovery(3, (2, 0))
+        table.settle(keep=lambda s, t, m: {s, t} & {2, 4} != set() or isinstance(m, Commit))
+        table.drop()
+        for to, message in given_up:
+            table.feed(to, Deliver(4, message))
+        table.settle(keep=lambda s, t, m: isinstance(m, Commit))
+        assert table.decision(4, (2, 0)) == (NOOP, NONE5)
+        assert (table.decision(3, (2, 0)) is None) == (protocol is EPaxos)
 
 
 # --- EPaxos*: the five cases ------------------------------------------------------------------------------------------
