@@ -235,6 +235,15 @@ class EPaxos(EPaxosReads):
         if ready:
             self._execute(ctx, ready)
 
+    def _hold(self, ctx: Context, instance_id: InstanceId, instance: Instance, command: Command, seq: int) -> None:
+        """A vote for ``command``: whoever asks from now on hears of it. (Our own may be in the queue until then.)"""
+        if instance.command is None:
+            instance.command = command
+            self._know(ctx, instance_id, command, seq)
+        elif not self.star:
+            self.index.add(command, *instance_id)
+            self.index.raise_sequence(command, seq)
+
     def on_pre_accept(self, ctx: Context, source: int, message: PreAccept) -> None:
         """Phase 1 at an acceptor: add what is known here, vote, reply."""
         instance_id = message.instance
@@ -304,9 +313,7 @@ class EPaxos(EPaxosReads):
             instance.initial_deps = message.deps
         if message.ballot == self._first_ballot(message.instance):
             instance.quorum = message.quorum
-        if instance.command is None:
-            instance.command = command
-            self._know(ctx, message.instance, command, seq)
+        self._hold(ctx, message.instance, instance, command, seq)
         self._reply_pre_accept(ctx, source, message, instance)
 
     def _reply_pre_accept(self, ctx: Context, to: int, message: PreAccept, instance: Instance) -> None:
@@ -380,9 +387,7 @@ class EPaxos(EPaxosReads):
         deps, seq = union(deps, known), max(seq, self.index.next_sequence(command))
         self._vote(instance, PREACCEPTED, ballot, deps, seq)
         instance.noop = False
-        if instance.command is None:
-            instance.command = command
-            self._know(ctx, instance_id, command, seq)
+        self._hold(ctx, instance_id, instance, command, seq)
         ctx.persist(instance_id, instance.record())
         leading = self.leading[instance_id] = Leading(proposal, 1 << self.me, True)
         leading.deps, leading.seq = deps, seq
@@ -420,11 +425,7 @@ class EPaxos(EPaxosReads):
         self._vote(instance, ACCEPTED, message.ballot, message.deps, message.seq)
         instance.noop = message.command.kind == "noop"
         if not instance.noop:
-            if instance.command is None:
-                instance.command = message.command
-                self._know(ctx, message.instance, message.command, message.seq)
-            elif not self.star:
-                self.index.raise_sequence(message.command, message.seq)
+            self._hold(ctx, message.instance, instance, message.command, message.seq)
         ctx.persist(message.instance, instance.record())
 
     def _vote(self, instance: Instance, phase: int, ballot: Ballot, deps: Dependencies, seq: int) -> None:

@@ -360,6 +360,41 @@ class ReadsAtOnce(Mutant):
         return True
 
 
+class ReportsEarly(Mutant):
+    """What a replica reports as executed, for all to forget, is on its disk."""
+
+    __slots__ = ()
+    killed_by = CORE + "test_what_is_reported_as_executed_is_on_disk"
+
+    def _gossip(self, ctx: Context) -> None:
+        super()._gossip(Context())
+        ctx.broadcast_unsynced(self.others, Executed(self.reported[self.me]))
+
+
+class ReadsForgetTheirLife(Mutant):
+    """An answer to a question of an earlier life is none to one of this life."""
+
+    __slots__ = ()
+    killed_by = READS + "test_questions_that_were_lost_are_asked_again_and_old_answers_count_for_nothing"
+    settings: ClassVar[dict[str, Any]] = {"reads": "quorum"}
+
+    def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
+        super().recover(ctx, disk)
+        self.life = 0
+
+
+class QueuedIsUnknown(Mutant):
+    """What a leader has voted for is known to it, though its own queue has not opened it yet."""
+
+    __slots__ = ()
+    killed_by = CORE + "test_toq_a_command_that_its_leader_voted_for_out_of_turn_is_known_from_then_on"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13", "toq": True}
+
+    def _hold(self, ctx: Context, instance_id: InstanceId, instance: Instance, command: Command, seq: int) -> None:
+        if instance.command is None:
+            super()._hold(ctx, instance_id, instance, command, seq)
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     SingleBallot, ForgetsAccepted, ComparesWithZero, NeverMayHaveCommitted, FastPathAlthoughRepliesDiffer,
     TieBrokenByArrival, ExecutesAsCommitted, AnswersAtCommit, AcceptDoesNotJoin, PromiseNotRecorded,

@@ -9,6 +9,8 @@ from epaxos_mutants import (
     ExecutesAsCommitted,
     FastPathAlthoughRepliesDiffer,
     LosesCommandOfNoop,
+    QueuedIsUnknown,
+    ReportsEarly,
     SlowPathTakesOneReply,
     TieBrokenByArrival,
 )
@@ -442,6 +444,29 @@ def test_toq_opens_when_its_timer_says_so_even_if_the_clock_lags() -> None:
         table.timer(r, "open")
     table.settle()
     assert table.answers == [(0, put(1))]
+
+
+def test_toq_a_command_that_its_leader_voted_for_out_of_turn_is_known_from_then_on() -> None:
+    """1 recovers 0's command with the vote of 0, in whose queue it still is. A command by 2 with an earlier time is
+    opened before it: 0 is the only one who hears of both in time."""
+    for protocol in (EPaxos, QueuedIsUnknown):
+        table = Table(3, protocol, rules="sosp13", toq=True, delay_ns=((0, 5, 9), (5, 0, 9), (5, 9, 0)))
+        table.clocks_ns[0] = 10 * MS
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.timer(1, "open")
+        table.drop()
+        table.take_over(1, (0, 0), 0)
+        table.settle(keep=lambda s, t, m: t == 2 or isinstance(m, Commit))
+        assert table.decision(1, (0, 0)) == (put(1), NONE3)
+        table.drop()
+        table.request(2, put(3))
+        table.deliver(PreAccept, 2, 0)
+        table.timer(0, "open")
+        table.timer(2, "open")
+        table.settle(keep=lambda s, t, m: t == 1)
+        seen = table.decision(2, (2, 0))
+        assert (seen is None or seen[1] == (0, -1, -1)) == (protocol is EPaxos), "neither sees the other"
 
 
 # --- options and inspection -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from epaxos_mutants import ReadsAskNobody, ReadsAtOnce
+from epaxos_mutants import QueuedIsUnknown, ReadsAskNobody, ReadsAtOnce, ReadsForgetTheirLife
 from epaxos_table import Table, get, put
 
 from consensus_bench.contract.steps import Deliver
@@ -74,6 +74,24 @@ def test_questions_that_were_lost_are_asked_again_and_old_answers_count_for_noth
     assert not table.looked_up
     table.settle()
     assert table.looked_up == [(2, get(3), None)]
+
+
+def test_a_write_that_its_leader_voted_for_out_of_turn_is_waited_for() -> None:
+    """With timestamp-ordered queueing 0 has its own write in the queue when 1 recovers it, with 0's vote. 1 answers the
+    client, who had asked there too. 2's read asks 0, whose queue is still waiting for its clock."""
+    for protocol in (EPaxos, QueuedIsUnknown):
+        table = Table(3, protocol, rules="sosp13", toq=True, reads="quorum")
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.timer(1, "open")
+        table.request(1, put(1))
+        table.drop()
+        table.take_over(1, (0, 0), 0)
+        table.settle(keep=lambda s, t, m: t == 2 or isinstance(m, Commit))
+        assert table.answers == [(1, put(1))]
+        table.request(2, get(2))
+        table.settle(keep=lambda s, t, m: not isinstance(m, (ReadQuery, ReadReply)))
+        assert table.looked_up == ([] if protocol is EPaxos else [(2, get(2), None)]), "stale"
 
 
 @pytest.mark.parametrize("rules", ["star", "sosp13"])
