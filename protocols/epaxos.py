@@ -268,6 +268,9 @@ class EPaxos(EPaxosReads):
         """The instance is known here: a repetition, a late message, or (SOSP'13) phase 1 at a higher ballot."""
         if self._settled(ctx, source, message.instance):
             return
+        if self._is_unwelcome(message):  # its leader has not begun the instance in this life: nor have we heard of it
+            ctx.send_unsynced(source, Refused(message.instance, self._first_ballot(message.instance)))
+            return
         instance = self._instance(message.instance)
         ballot = message.ballot
         if ballot < instance.ballot:

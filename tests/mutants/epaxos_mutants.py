@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from consensus_bench.contract import CORRUPT, Ballot, Command, Context
+from msgspec import structs
+
+from consensus_bench.contract import CORRUPT, Ballot, Cluster, Command, Context, Snapshot
 from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
 from protocols.epaxos import EPaxos
 from protocols.epaxos_messages import (
@@ -17,6 +19,7 @@ from protocols.epaxos_messages import (
     Commit,
     Conflict,
     Executed,
+    Image,
     Instance,
     Leading,
     PreAccept,
@@ -358,6 +361,28 @@ class ReadsAtOnce(Mutant):
 
     def _may_look(self, command: Command, writes: Dependencies) -> bool:
         return True
+
+
+class OldMessagesBeginInstances(Mutant):
+    """What is refused as being from an earlier life of its leader is not heard of."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_what_is_refused_begins_no_instance"
+
+    def on_pre_accept(self, ctx: Context, source: int, message: PreAccept) -> None:
+        if self.guarded and self._is_unwelcome(message):
+            self._instance(message.instance)
+        super().on_pre_accept(ctx, source, message)
+
+
+class ForgetsSessions(Mutant):
+    """A snapshot brings with it which commands of each client it covers."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_what_was_executed_before_a_snapshot_is_not_executed_again"
+
+    def _adopt(self, ctx: Context, snapshot: Snapshot, image: Image) -> None:
+        super()._adopt(ctx, snapshot, structs.replace(image, sessions=()))
 
 
 class ReportsEarly(Mutant):

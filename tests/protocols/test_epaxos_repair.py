@@ -5,7 +5,15 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from epaxos_mutants import AsksAMajority, PutsUpNoFence, RejoinsAtOnce, ReusesNumbers, SkipsWhatItCannotRead
+from epaxos_mutants import (
+    AsksAMajority,
+    ForgetsSessions,
+    OldMessagesBeginInstances,
+    PutsUpNoFence,
+    RejoinsAtOnce,
+    ReusesNumbers,
+    SkipsWhatItCannotRead,
+)
 from epaxos_table import Table, get, put
 
 from consensus_bench.contract import CORRUPT, LOST, NOOP, Snapshot
@@ -154,6 +162,24 @@ def test_what_was_under_way_when_the_disk_was_lost_is_refused(protocol: type[EPa
     table.settle()
     decided = table.decision(2, (1, 0))
     assert decided is not None and (decided[0] == put(2)) == (protocol is EPaxos)
+
+
+@pytest.mark.parametrize("protocol", [EPaxos, OldMessagesBeginInstances])
+def test_what_is_refused_begins_no_instance(protocol: type[EPaxos]) -> None:
+    """0 would give it up after a while, under the number that 1 goes on with: 1 would lead what is committed."""
+    table = Table(3, protocol)
+    table.request(1, put(1))
+    old = table.under_way(PreAccept, 1, 0)[0]
+    table.drop()
+    table.lose_disk(1)
+    assert repaired(table, 1)
+    table.feed(0, Deliver(1, old))
+    table.pass_time(sweeps=14)
+    assert bool(table.committed[0]) == (protocol is not EPaxos)
+    with nullcontext() if protocol is EPaxos else pytest.raises(AssertionError, match="both open and committed"):
+        table.request(1, put(2))
+        table.settle()
+        assert table.committed[0] == {(1, 0): put(2)}
 
 
 def test_a_second_loss_puts_up_a_second_fence_and_every_replica_knows_all_of_them() -> None:
