@@ -168,7 +168,9 @@ class EPaxos(EPaxosReads):
                 commits.append(value)
             else:
                 instance = self.live[instance_id] = value if isinstance(value, PreAccept) else Instance(*value)
-                if instance.command is not None:
+                if instance.command is not None and self._is_covered(instance_id):
+                    self.index.add(instance.command, *instance_id)
+                elif instance.command is not None:
                     self._know(ctx, instance_id, instance.command, instance.seq)
         for commit in commits:
             self._learn(ctx, commit, restarting=True)
@@ -482,7 +484,7 @@ class EPaxos(EPaxosReads):
         known = None if instance is None else instance.command
         if command.kind == "noop":
             self._learn_noop(ctx, row, number, known)
-        elif known is None and self._is_covered(instance_id):
+        elif self._is_covered(instance_id):
             self.index.add(command, row, number)
         else:
             if known is None:

@@ -44,11 +44,20 @@ class EPaxosReads(EPaxosRepair):
         """(client, sequence) of those that did so at the last tick."""
 
     def _read_by_quorum(self, ctx: Context, command: Command) -> None:
+        request = (command.client, command.sequence)
+        if request in self.reading:
+            return
+        self.reading.add(request)
         if self.forgetful:
             self.parked.append(command)
-        elif (command.client, command.sequence) not in self.reading:
-            self.reading.add((command.client, command.sequence))
+        else:
             self._query(ctx, command)
+
+    def _resume(self, ctx: Context, command: Command) -> None:
+        if self.reads_apart and command.kind == "get":
+            self._query(ctx, command)
+        else:
+            super()._resume(ctx, command)
 
     def _query(self, ctx: Context, command: Command) -> None:
         self.round += 1

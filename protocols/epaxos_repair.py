@@ -160,9 +160,9 @@ class EPaxosRepair(EPaxosRecovery):
         for row, number in [*instances, *self.damaged]:
             if row == self.me:
                 self.next = max(self.next, number + 1)
-            if number <= self.collected[row]:
-                instances.pop((row, number), None)
-                ctx.forget((row, number))
+        for row, number in [i for i in instances if i[1] <= self.collected[i[0]]]:
+            del instances[row, number]
+            ctx.forget((row, number))  # what cannot be read stays, to tell a crash before the end of the repair
         if self.fences.get(self.me):
             self.next = max(self.next, self.fences[self.me][-1][0])
         self.guarded = self.forgetful or bool(self.fences)
@@ -375,10 +375,14 @@ class EPaxosRepair(EPaxosRecovery):
         self._drop_answered()
         parked, self.parked = self.parked, []
         for command in parked:
-            if self.sessions.executed(command):
-                ctx.answer(command)
-            else:
-                self._lead(ctx, command)
+            self._resume(ctx, command)
+
+    def _resume(self, ctx: Context, command: Command) -> None:
+        """What has waited until we may lead again."""
+        if self.sessions.executed(command):
+            ctx.answer(command)
+        else:
+            self._lead(ctx, command)
 
     def _first_number(self) -> int:
         return self.start

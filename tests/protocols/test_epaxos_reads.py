@@ -94,6 +94,19 @@ def test_a_write_that_its_leader_voted_for_out_of_turn_is_waited_for() -> None:
         assert table.looked_up == ([] if protocol is EPaxos else [(2, get(2), None)]), "stale"
 
 
+def test_a_read_that_came_during_a_repair_is_answered_after_it_and_takes_no_instance() -> None:
+    table = Table(3, reads="quorum")
+    table.request(0, put(1))
+    table.settle()
+    table.lose_disk(1)
+    for _ in range(2):
+        table.request(1, get(2))
+    table.pass_time(sweeps=4)
+    assert not table.replicas[1].forgetful
+    assert table.looked_up == [(1, get(2), 1)] and (1, get(2)) in table.answers
+    assert table.replicas[1].next == 0 and not table.replicas[1].live
+
+
 @pytest.mark.parametrize("rules", ["star", "sosp13"])
 def test_random_schedules_with_reads_apart(rules: str) -> None:
     faults = Faults(timer=0.15, late=0.1, crash=0.03, restart=0.08, sync=0.15, steps=500, damage=0.3)

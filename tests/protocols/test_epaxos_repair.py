@@ -22,6 +22,7 @@ from protocols.epaxos import EPaxos
 from protocols.epaxos_messages import (
     Accept,
     Commit,
+    Committed,
     Install,
     PreAccept,
     PreAcceptOk,
@@ -305,6 +306,33 @@ def test_damaged_decisions_that_all_have_forgotten_are_covered_by_a_snapshot() -
     table.crash(1)
     table.restart(1)
     assert not table.replicas[1].forgetful and table.stores[1] == table.stores[0]
+
+
+def test_a_replica_that_crashes_during_its_repair_goes_on_with_it() -> None:
+    """1 has the snapshot, and not yet the decisions that it covers and not everybody has executed. One of them is a
+    no-op, which 1 had pre-accepted as a command."""
+    table = forgotten_by_all()
+    table.request(2, put(15, key="k3"))
+    table.deliver(PreAccept, 2, 1)
+    table.drop()
+    table.crash(1)
+    table.take_over(0, (2, 4), 2)
+    table.settle()
+    assert table.committed[0][2, 4] == NOOP
+    table.disks[1][0, 1] = CORRUPT
+    table.restart(1)
+    table.timer(1, "tick")
+    table.settle(keep=lambda s, t, m: isinstance(m, Committed))
+    assert table.replicas[1].image is not None
+    for _ in range(2):
+        table.crash(1)
+        table.restart(1)
+        assert table.replicas[1].forgetful
+    assert repaired(table, 1)
+    replica = table.replicas[1]
+    assert replica.log[2][4].command == NOOP
+    assert replica.graph.all_executed(get(20, key="k3"), replica.index.conflicts(get(20, key="k3")))
+    assert table.stores[1] == table.stores[0]
 
 
 def test_a_disk_whose_fences_or_snapshot_cannot_be_read_is_as_good_as_lost() -> None:
