@@ -398,14 +398,16 @@ class EPaxosRecovery(Replica):
 
     def _try_to_finish(self, ctx: Context, instance_id: InstanceId, recovery: Recovery) -> None:
         """The first of the four events that end the wait (OPODIS'25, Fig. 3, lines 71-83)."""
-        for source, reply in sorted(recovery.replies.items()):
-            if source not in recovery.members:
-                if reply.phase == ACCEPTED:
-                    self._conclude_voted(ctx, instance_id, reply)
-                    return
-                if source == instance_id[0]:
-                    self._conclude_noop(ctx, instance_id)
-                    return
+        late = {source: reply for source, reply in recovery.replies.items() if source not in recovery.members}
+        voted = max(
+            (reply for reply in late.values() if reply.phase == ACCEPTED), key=lambda vote: vote.accepted, default=None
+        )
+        if voted is not None:
+            self._conclude_voted(ctx, instance_id, voted)
+            return
+        if instance_id[0] in late:
+            self._conclude_noop(ctx, instance_id)
+            return
         commits = [self.log[row].get(number) for row, number in recovery.conflicts]
         if any(c is not None and c.command.kind != "noop" and not contains(c.deps, instance_id) for c in commits):
             self._conclude_noop(ctx, instance_id)

@@ -402,18 +402,27 @@ def test_what_was_validated_is_remembered_by_those_who_had_not_heard_of_it() -> 
     assert table.replicas[2].options.rules == "star"
 
 
-def waiting() -> Table:
+def conflicting(protocol: type[EPaxos] = EPaxos, fast: bool = False) -> Table:
     """2 recovers (0, 0), which 2 and 4 pre-accepted unchanged; 3 knows the interfering (1, 0), begun without it. Both
-    leaders are dead. |R| = 2 > |Q| - e = 1: neither can be excluded yet."""
-    table = Table(5)
+    leaders are dead, ``fast``: 0 had committed. |R| = 2 > |Q| - e = 1: neither can be excluded yet."""
+    table = Table(5, protocol)
     table.request(0, put(1))
     table.deliver(PreAccept, 0, 2)
     table.deliver(PreAccept, 0, 4)
+    if fast:
+        table.deliver(PreAcceptOk, None, 0)
+        assert table.decision(0, (0, 0)) == (put(1), NONE5)
     table.request(1, put(2))
     table.deliver(PreAccept, 1, 3)
     table.crash(0, 1)
     table.drop()
     table.take_over(2, (0, 0), 3, 4)
+    return table
+
+
+def waiting(protocol: type[EPaxos] = EPaxos) -> Table:
+    """As before: 2 waits."""
+    table = conflicting(protocol)
     table.deliver(Validate, 2)
     table.deliver(ValidateOk, None, 2)
     assert table.under_way(Waiting, 2) == [Waiting((0, 0), 2)] * 4
@@ -450,6 +459,16 @@ def test_waiting_ends_with_a_late_answer(source: int, phase: int, result: Any) -
     late = RecoverOk((0, 0), (1, 2), (0, 0), phase, put(1), False, NONE5, 0, NONE5, 0)
     table.feed(2, Deliver(source, late))
     assert table.under_way(Accept, 2)[0] == Accept((0, 0), (1, 2), result, NONE5, 0)
+
+
+def test_of_late_answers_the_highest_vote_counts() -> None:
+    """They came while Q was validating: 0 has accepted the command, 1 a no-op at a higher ballot."""
+    table = conflicting()
+    for source, ballot, noop in ((0, (1, 0), False), (1, (1, 1), True)):
+        table.feed(2, Deliver(source, RecoverOk((0, 0), (1, 2), ballot, 2, put(1), noop, NONE5, 0, NONE5, 0)))
+    table.deliver(Validate, 2)
+    table.deliver(ValidateOk, None, 2)
+    assert table.under_way(Accept, 2)[0] == Accept((0, 0), (1, 2), NOOP, NONE5, 0)
 
 
 def test_recoveries_that_wait_end_by_themselves() -> None:
