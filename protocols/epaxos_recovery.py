@@ -413,10 +413,12 @@ class EPaxosRecovery(Replica):
             self._conclude_noop(ctx, instance_id)
         elif all(self._committed(other) for other in recovery.conflicts):
             self._conclude_candidate(ctx, instance_id, recovery)
-        elif any(
-            self.waits.get(other, 0) > self.majority - (self.cluster.size - self.fast) for other in recovery.conflicts
-        ):
+        elif any(self._excludes(self.waits.get(other, 0)) for other in recovery.conflicts):
             self._conclude_noop(ctx, instance_id)
+
+    def _excludes(self, votes: int) -> bool:
+        """More than n - f - e unchanged votes for the other: with its leader they leave no fast quorum for this one."""
+        return votes > self.majority - (self.cluster.size - self.fast)
 
     # --- SOSP'13: TryPreAccept ----------------------------------------------------------------------------------------
 
@@ -432,9 +434,7 @@ class EPaxosRecovery(Replica):
             return
         candidate = recovery.candidate
         same = [m for m in recovery.members if _same_vote(recovery.replies[m], candidate)]
-        # Step 6 of the paper: with the leader, whose dependencies they all contain, F form a majority. With
-        # timestamp-ordered queueing they were computed without the leader's, so that all of Q must agree.
-        if len(same) >= (self.majority if self.options.toq else self.majority - 1):
+        if len(same) >= self._alike_enough():
             self._conclude_candidate(ctx, instance_id, recovery)
             return
         recovery.stage = Recovery.VALIDATING
@@ -443,6 +443,11 @@ class EPaxosRecovery(Replica):
             recovery.answers[self.me] = self._try_pre_accept(ctx, _try_message(instance_id, recovery))
         self._ask_again(ctx, instance_id, recovery)
         self._judge_sosp13(ctx, instance_id, recovery)
+
+    def _alike_enough(self) -> int:
+        """Step 6 of the paper: with the leader, whose dependencies they all contain, F form a majority. With
+        timestamp-ordered queueing they were computed without the leader's, so that all of Q must agree."""
+        return self.majority if self.options.toq else self.majority - 1
 
     def _possibly_committed(self, instance_id: InstanceId, recovery: Recovery) -> RecoverOk | None:
         """A vote of the fast quorum, if the leader may have seen all of it vote alike."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from msgspec import structs
@@ -15,9 +15,11 @@ from consensus_bench.contract import CORRUPT, Ballot, Cluster, Command, Context,
 from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
 from protocols.epaxos import EPaxos
 from protocols.epaxos_messages import (
+    ACCEPTED,
     Accept,
     Commit,
     Conflict,
+    EPaxosOptions,
     Executed,
     Image,
     Instance,
@@ -385,6 +387,155 @@ class ForgetsSessions(Mutant):
         super()._adopt(ctx, snapshot, structs.replace(image, sessions=()))
 
 
+class TakesTheLowestVote(Mutant):
+    """Of accepted values that of the highest ballot is proposed again, not any."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_case_2_of_accepted_values_that_of_the_highest_ballot"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+
+    def _highest_vote(self, replies: Sequence[RecoverOk]) -> RecoverOk | None:
+        votes = [reply for reply in replies if reply.phase == ACCEPTED]
+        return min(votes, key=lambda vote: vote.accepted, default=None)
+
+
+class FastQuorumTooSmall(Mutant):
+    """A fast quorum leaves so few out that two recoveries can tell which of them had one (n >= 2e + f - 1)."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_with_a_fast_quorum_that_is_too_small_recovery_cannot_tell"
+    replicas = 7
+
+    def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.fast = self.majority
+
+
+class AnyConflictExcludes(Mutant):
+    """What is only begun without a command shows not yet that this one was not committed."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_a_command_that_was_only_begun_does_not_exclude_a_fast_commit"
+    replicas = 5
+
+    def _leader_outside(self, recovery: Recovery, conflicts: Sequence[Conflict]) -> bool:
+        return True
+
+
+class AnyWaitExcludes(Mutant):
+    """Another recovery that waits excludes this command only with more than n - f - e unchanged votes."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_waiting_ends_when_the_other_waits_too_with_enough_votes"
+    replicas = 5
+
+    def _excludes(self, votes: int) -> bool:
+        return votes > 0
+
+
+class WaitsForEver(Mutant):
+    """Two recoveries that wait for each other end."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_two_recoveries_that_wait_for_each_other_both_give_up"
+    replicas = 9
+
+    def _excludes(self, votes: int) -> bool:
+        return False
+
+
+class OneVoteTooFew(Mutant):
+    """Identical votes prove nothing until they and the leader are a majority."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_sosp13_a_committed_command_that_does_not_see_it_makes_it_begin_again"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+    replicas = 5
+
+    def _alike_enough(self) -> int:
+        return super()._alike_enough() - 1
+
+
+class TryingIsVoting(Mutant):
+    """TryPreAccept leaves a vote of ballot 0: what was committed on the fast path stays what may have been."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_sosp13_what_was_only_tried_may_still_have_been_committed"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+    replicas = 5
+
+    def _try_pre_accept(self, ctx: Context, message: TryPreAccept) -> tuple[Conflict, ...]:
+        conflicts = super()._try_pre_accept(ctx, message)
+        if not conflicts:
+            instance = self._instance(message.instance)
+            instance.accepted = message.ballot
+            ctx.persist(message.instance, instance.record())
+        return conflicts
+
+
+class TriesAfterAccept(Mutant):
+    """A TryPreAccept that arrives after the Accept of its ballot takes nothing back."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_sosp13_a_late_try_does_not_take_back_what_was_accepted"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13"}
+    replicas = 5
+
+    def _at_ballot(self, ctx: Context, source: int, instance_id: InstanceId, ballot: Ballot) -> bool:
+        return instance_id in self.live and self._instance(instance_id).ballot == ballot
+
+
+class CountsOldAnswers(Mutant):
+    """An answer counts for the ballot that it was given for."""
+
+    __slots__ = ()
+    killed_by = RECOVERY + "test_an_answer_counts_for_the_ballot_that_it_was_given_for"
+
+    def on_recover_ok(self, ctx: Context, source: int, message: RecoverOk) -> None:
+        recovery = self.recovering.get(message.instance)
+        if recovery is not None:
+            super().on_recover_ok(ctx, source, structs.replace(message, ballot=recovery.ballot))
+
+
+class ExecutesTwice(Mutant):
+    """A command that was committed in two instances is executed once."""
+
+    __slots__ = ()
+
+    def _execute(self, ctx: Context, commands: Iterable[Command]) -> None:
+        for command in commands:
+            self.sessions.next.pop(command.client, None)
+            self.sessions.ahead.pop(command.client, None)
+            super()._execute(ctx, (command,))
+
+
+class _ImpatientGraph(DependencyGraph):
+    __slots__ = ()
+
+    def _awaits_unknown(self, root: InstanceId) -> bool:
+        return False
+
+
+class ExecutesBeforeTheUnknown(Mutant):
+    """An instance waits for every dependency, also for one of which nothing is known here."""
+
+    __slots__ = ()
+    graph_type = _ImpatientGraph
+
+
+class ForgetsItsQueue(Mutant):
+    """A leader's dependencies hold all its earlier interfering commands, also those still in its queue."""
+
+    __slots__ = ()
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13", "toq": True}
+
+    def _settled_deps(self, command: Command) -> Dependencies:
+        queue, self.queue = self.queue, []
+        deps = super()._settled_deps(command)
+        self.queue = queue
+        return deps
+
+
 class ReportsEarly(Mutant):
     """What a replica reports as executed, for all to forget, is on its disk."""
 
@@ -420,12 +571,27 @@ class QueuedIsUnknown(Mutant):
             super()._hold(ctx, instance_id, instance, command, seq)
 
 
+class LeaderNeedNotAgree(Mutant):
+    """With timestamp-ordered queueing the leader's own reply must be equal too."""
+
+    __slots__ = ()
+    killed_by = CORE + "test_toq_the_leaders_own_reply_must_be_equal_too"
+    settings: ClassVar[dict[str, Any]] = {"rules": "sosp13", "toq": True}
+
+    def _fast_path(self, leading: Leading) -> bool:
+        leading.voters |= 1 << self.me
+        return super()._fast_path(leading)
+
+
 MUTANTS: tuple[type[Mutant], ...] = (
     SingleBallot, ForgetsAccepted, ComparesWithZero, NeverMayHaveCommitted, FastPathAlthoughRepliesDiffer,
     TieBrokenByArrival, ExecutesAsCommitted, AnswersAtCommit, AcceptDoesNotJoin, PromiseNotRecorded,
-    PreAcceptanceNotDurable, PreAcceptLeavesEarly, CommitLeavesEarly, ForgetsAcceptedNoop, ValidatesNothing,
-    ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
+    RefusalNotDurable, PreAcceptanceNotDurable, PreAcceptLeavesEarly, CommitLeavesEarly, ForgetsAcceptedNoop,
+    ValidatesNothing, ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
     LosesCommandOfNoop, RejoinsAtOnce, AsksAMajority, ReusesNumbers, PutsUpNoFence, SkipsWhatItCannotRead,
-    ReadsAskNobody, ReadsAtOnce,
+    ReadsAskNobody, ReadsAtOnce, ReadsForgetTheirLife, QueuedIsUnknown, LeaderNeedNotAgree,
+    OldMessagesBeginInstances, ForgetsSessions, TakesTheLowestVote, FastQuorumTooSmall, AnyConflictExcludes,
+    AnyWaitExcludes, WaitsForEver, OneVoteTooFew, TryingIsVoting, TriesAfterAccept, CountsOldAnswers, ExecutesTwice,
+    ExecutesBeforeTheUnknown, ForgetsItsQueue, ReportsEarly,
 )  # fmt: skip
 """All of the above."""

@@ -8,6 +8,7 @@ from epaxos_mutants import (
     CollectsTooEarly,
     ExecutesAsCommitted,
     FastPathAlthoughRepliesDiffer,
+    LeaderNeedNotAgree,
     LosesCommandOfNoop,
     QueuedIsUnknown,
     ReportsEarly,
@@ -355,6 +356,27 @@ def test_what_all_have_executed_is_forgotten_but_stays_on_disk() -> None:
         assert table.feed(1, Deliver(2, message)) == [], "it concerns nobody any more"
 
 
+def test_what_is_reported_as_executed_is_on_disk() -> None:
+    """2 has executed a command, and crashes before its disk knows. The others must still have it."""
+    for protocol in (EPaxos, ReportsEarly):
+        table = Table(3, protocol)
+        table.request(0, put(1))
+        table.settle(keep=lambda s, t, m: t == 2 and isinstance(m, Commit))
+        durable = dict(table.disks[2])
+        table.deliver(Commit, 0, 2)
+        effects = table.feed(2, Timer("tick"))
+        if not any(tag == BROADCAST_UNSYNCED for tag, _, _ in effects):
+            table.drop(Executed, source=2)
+        for r in (0, 1, 0, 1):
+            table.timer(r, "tick")
+            table.settle(keep=lambda s, t, m: t == 2)
+        table.crash(2)
+        table.disks[2] = durable
+        table.restart(2)
+        table.pass_time(sweeps=12)
+        assert bool(table.executed[2]) == (protocol is EPaxos)
+
+
 def test_nothing_is_forgotten_while_a_replica_is_down_and_it_catches_up_then() -> None:
     table = Table(3)
     table.crash(2)
@@ -467,6 +489,25 @@ def test_toq_a_command_that_its_leader_voted_for_out_of_turn_is_known_from_then_
         table.settle(keep=lambda s, t, m: t == 1)
         seen = table.decision(2, (2, 0))
         assert (seen is None or seen[1] == (0, -1, -1)) == (protocol is EPaxos), "neither sees the other"
+
+
+def test_toq_the_leaders_own_reply_must_be_equal_too() -> None:
+    """1 opens 0's command before its own, and 0 opens 1's before its own. Neither reply names the other."""
+    for protocol in (EPaxos, LeaderNeedNotAgree):
+        table = Table(3, protocol, rules="sosp13", toq=True, delay_ns=((0, 5, 9), (5, 0, 9), (9, 5, 0)))
+        table.clocks_ns[0] = 10 * MS
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.timer(1, "open")
+        table.request(1, put(2))
+        table.deliver(PreAccept, 1, 0)  # its time is past there
+        table.drop(PreAccept)
+        table.deliver(PreAcceptOk)
+        for r in (0, 1):
+            table.timer(r, "open")
+        table.settle()
+        (_, first), (_, second) = table.decision(2, (0, 0)) or ("", NONE3), table.decision(2, (1, 0)) or ("", NONE3)
+        assert (first[1] == 0 or second[0] == 0) == (protocol is EPaxos)
 
 
 # --- options and inspection -------------------------------------------------------------------------------------------

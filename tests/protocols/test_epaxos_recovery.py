@@ -9,19 +9,28 @@ import pytest
 from epaxos_mutants import (
     AcceptDoesNotJoin,
     AlwaysBeginsAgain,
+    AnyConflictExcludes,
+    AnyWaitExcludes,
     CommitLeavesEarly,
     ComparesWithZero,
+    CountsOldAnswers,
+    FastQuorumTooSmall,
     ForgetsAccepted,
     ForgetsAcceptedNoop,
     NeverMayHaveCommitted,
+    OneVoteTooFew,
     PreAcceptanceNotDurable,
     PreAcceptLeavesEarly,
     PromiseNotRecorded,
     RefusalNotDurable,
     SingleBallot,
+    TakesTheLowestVote,
+    TriesAfterAccept,
     TriesNothing,
+    TryingIsVoting,
     ValidateLeavesNoTrace,
     ValidatesNothing,
+    WaitsForEver,
 )
 from epaxos_table import MS, Table, get, put
 
@@ -30,6 +39,7 @@ from consensus_bench.contract.context import BROADCAST_UNSYNCED
 from consensus_bench.contract.steps import Deliver
 from protocols.epaxos import LONG_PATIENCE_SWEEPS, PATIENCE_SWEEPS, EPaxos
 from protocols.epaxos_messages import (
+    ACCEPTED,
     Accept,
     AcceptOk,
     Commit,
@@ -156,6 +166,29 @@ def test_a_promise_keeps_an_older_proposal_from_being_accepted() -> None:
         first, second = table.decision(0, (0, 0)), table.decision(2, (0, 0))
         assert second == (NOOP, NONE3)
         assert (first in (None, second)) == (protocol is EPaxos)
+
+
+def test_an_answer_counts_for_the_ballot_that_it_was_given_for() -> None:
+    """2 answers 1's first recovery, and then accepts a no-op by 0. When 1 begins again the first answer arrives."""
+    for protocol in (EPaxos, CountsOldAnswers):
+        table = Table(3, protocol)
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.drop()
+        table.begin_recovery(1, (0, 0))
+        table.deliver(Recover, 1, 2)
+        (old,) = table.under_way(RecoverOk, 2, 1)
+        for _ in range(2):  # the first is refused
+            table.begin_recovery(0, (0, 0))
+            table.settle(keep=lambda s, t, m: 1 in (s, t) or isinstance(m, Commit))
+        assert table.decision(0, (0, 0)) == (NOOP, NONE3)
+        table.drop()
+        table.begin_recovery(1, (0, 0))
+        table.deliver(Recover, 1, 2)
+        table.drop(RecoverOk)
+        table.feed(1, Deliver(2, old))
+        table.settle(keep=lambda s, t, m: 0 in (s, t))
+        assert table.decision(1, (0, 0)) == (None if protocol is EPaxos else (put(1), NONE3))
 
 
 @pytest.mark.parametrize(("protocol", "refused"), [(EPaxos, True), (ComparesWithZero, False)])
@@ -296,6 +329,17 @@ def test_case_2_an_accepted_value_is_proposed_again() -> None:
     assert table.under_way(Accept, 2, 1) != [Accept((0, 0), (1, 2), put(1), (-1, 0, -1), 0)]
 
 
+def test_case_2_of_accepted_values_that_of_the_highest_ballot() -> None:
+    """A no-op was accepted at (1, 1) alone, and the command at (2, 0), by a majority perhaps."""
+    for protocol in (EPaxos, TakesTheLowestVote):
+        table = Table(5, protocol, rules="sosp13")
+        table.begin_recovery(2, (0, 0))
+        for source, ballot, noop in ((3, (0, 1), True), (4, (0, 2), False)):
+            table.feed(2, Deliver(source, RecoverOk((0, 0), (1, 2), ballot, 2, put(1), noop, NONE5, 0, NONE5, 0)))
+        proposed = table.under_way(Accept, 2)[0].command  # type: ignore[attr-defined]
+        assert (proposed == put(1)) == (protocol is EPaxos)
+
+
 def test_case_3_if_the_leader_answers_it_has_not_committed_and_the_instance_is_given_up() -> None:
     table = Table(5)
     table.request(0, put(1))
@@ -364,6 +408,27 @@ def test_with_seven_replicas_two_unchanged_votes_of_four_are_needed() -> None:
         assert bool(table.under_way(Accept)) != possible
 
 
+def test_with_a_fast_quorum_that_is_too_small_recovery_cannot_tell() -> None:
+    """Seven replicas, of which 0, 3 and 4 die. 1 and 2 hold 0's command as it was begun, 5 and 6 that of 4. With fast
+    quorums of four, 3's vote would decide which of the two was committed."""
+    for protocol in (EPaxos, FastQuorumTooSmall):
+        table = Table(7, protocol)
+        table.request(0, put(1))
+        for r in (1, 2, 3):
+            table.deliver(PreAccept, 0, r)
+            table.deliver(PreAcceptOk, r, 0)
+        table.request(4, put(5))
+        for r in (5, 6):
+            table.deliver(PreAccept, 4, r)
+        committed = table.decision(0, (0, 0))
+        table.crash(0, 3, 4)
+        table.drop()
+        table.pass_time(sweeps=12)
+        recovered = table.decision(1, (0, 0))
+        assert recovered is not None and table.decision(1, (4, 0)) is not None
+        assert (committed in (None, recovered)) == (protocol is EPaxos)
+
+
 # --- EPaxos*: Validate and Waiting ------------------------------------------------------------------------------------
 
 
@@ -430,6 +495,30 @@ def waiting(protocol: type[EPaxos] = EPaxos) -> Table:
     return table
 
 
+def test_a_command_that_was_only_begun_does_not_exclude_a_fast_commit() -> None:
+    for protocol in (EPaxos, AnyConflictExcludes):
+        table = conflicting(protocol, fast=True)
+        table.pass_time(sweeps=12)
+        decision = table.decision(3, (0, 0))
+        assert (decision == (put(1), NONE5)) == (protocol is EPaxos)
+
+
+@pytest.mark.parametrize("protocol", [EPaxos, WaitsForEver])
+def test_two_recoveries_that_wait_for_each_other_both_give_up(protocol: type[EPaxos]) -> None:
+    """Nine replicas, |Q| = 5, e = 3: three unchanged votes for each are enough to wait, and to exclude the other."""
+    table = Table(9, protocol)
+    for leader, voters in ((0, (2, 3, 4)), (1, (5, 6, 7))):
+        table.request(leader, put(leader))
+        for r in voters:
+            table.deliver(PreAccept, leader, r)
+    table.crash(0, 1)
+    table.drop()
+    table.take_over(2, (0, 0), 3, 4, 5, 8)
+    table.take_over(5, (1, 0), 2, 6, 7, 8)
+    table.settle()
+    assert table.committed[8] == ({(0, 0): NOOP, (1, 0): NOOP} if protocol is EPaxos else {})
+
+
 def test_waiting_ends_when_the_other_becomes_a_noop() -> None:
     table = waiting()
     table.feed(2, Deliver(3, Commit((1, 0), NOOP, NONE5, 0)))
@@ -445,6 +534,9 @@ def test_waiting_ends_when_the_other_is_committed_with_or_without_it() -> None:
 
 def test_waiting_ends_when_the_other_waits_too_with_enough_votes() -> None:
     """More than n - f - e = 1 unchanged votes for the other: this one cannot have had a fast quorum."""
+    table = waiting(AnyWaitExcludes)
+    table.feed(2, Deliver(3, Waiting((1, 0), 1)))
+    assert table.under_way(Accept), "too early"
     table = waiting()
     table.feed(2, Deliver(3, Waiting((1, 0), 1)))
     assert not table.under_way(Accept)
@@ -637,7 +729,7 @@ def blocked_by_four(protocol: type[EPaxos], settled: bool) -> Table:
 
 
 def test_sosp13_a_committed_command_that_does_not_see_it_makes_it_begin_again() -> None:
-    for protocol in (EPaxos, TriesNothing):
+    for protocol in (EPaxos, TriesNothing, OneVoteTooFew):
         table = blocked_by_four(protocol, settled=True)
         table.settle()
         decision = table.decision(1, (0, 0))
@@ -676,6 +768,47 @@ def test_sosp13_a_conflicting_leader_in_the_fast_quorum_proves_that_it_was_not_c
     table.pass_time(sweeps=12)
     (_, first), (_, second) = table.decision(1, (0, 0)) or ("", ()), table.decision(4, (2, 0)) or ("", ())
     assert first[2] == 0 or second[0] == 0
+
+
+def test_sosp13_what_was_only_tried_may_still_have_been_committed() -> None:
+    """0 has committed with 1 and 2. 1 has 3 and 4 try it, and is not heard of again; then 3 recovers with 4 and 2. It
+    has a command of its own by then, which must not get into what was committed."""
+    for protocol in (EPaxos, TryingIsVoting):
+        table = Table(5, protocol, rules="sosp13", delay_ns=LINE)
+        table.request(0, put(1))
+        for r in (1, 2):
+            table.deliver(PreAccept, 0, r)
+            table.deliver(PreAcceptOk, r, 0)
+        committed = table.decision(0, (0, 0))
+        assert committed == (put(1), NONE5)
+        table.crash(0, 2)
+        table.drop()
+        table.take_over(1, (0, 0), 3, 4)
+        table.deliver(TryPreAccept, 1)
+        table.drop()
+        table.request(3, put(4))
+        table.crash(1)
+        table.restart(2)
+        table.drop()
+        table.take_over(3, (0, 0), 2, 4)
+        table.settle()
+        assert (table.decision(3, (0, 0)) == committed) == (protocol is EPaxos)
+
+
+def test_sosp13_a_late_try_does_not_take_back_what_was_accepted() -> None:
+    for protocol in (EPaxos, TriesAfterAccept):
+        table = Table(5, protocol, rules="sosp13", delay_ns=LINE)
+        table.request(0, put(1))
+        table.deliver(PreAccept, 0, 1)
+        table.crash(0, 2)
+        table.drop()
+        table.take_over(1, (0, 0), 3, 4)
+        (late,) = table.under_way(TryPreAccept, 1, 3)
+        table.deliver(TryPreAccept, 1)
+        table.deliver(TryPreAcceptReply, None, 1)
+        table.deliver(Accept, 1, 3)
+        table.feed(3, Deliver(1, late))
+        assert (table.replicas[3].live[0, 0].phase == ACCEPTED) == (protocol is EPaxos)  # type: ignore[union-attr]
 
 
 def test_sosp13_with_any_fast_quorum_recovery_cannot_tell_who_voted() -> None:

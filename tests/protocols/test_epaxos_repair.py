@@ -215,9 +215,9 @@ def test_answers_to_an_earlier_life_count_for_nothing() -> None:
     assert not table.replicas[1].recalled
 
 
-def forgotten_by_all(size: int = 3) -> Table:
+def forgotten_by_all(size: int = 3, protocol: type[EPaxos] = EPaxos) -> Table:
     """Twelve commands are executed by all, and nobody holds them any more; two more are executed, and held."""
-    table = Table(size)
+    table = Table(size, protocol)
     for sequence in range(1, 13):
         table.request(sequence % size, put(sequence, key=f"k{sequence % 4}"))
         table.settle()
@@ -333,6 +333,16 @@ def test_a_replica_that_crashes_during_its_repair_goes_on_with_it() -> None:
     assert replica.log[2][4].command == NOOP
     assert replica.graph.all_executed(get(20, key="k3"), replica.index.conflicts(get(20, key="k3")))
     assert table.stores[1] == table.stores[0]
+
+
+def test_what_was_executed_before_a_snapshot_is_not_executed_again() -> None:
+    for protocol in (EPaxos, ForgetsSessions):
+        table = forgotten_by_all(protocol=protocol)
+        table.lose_disk(1)
+        assert repaired(table, 1)
+        table.request(1, put(5, key="k1", sequence=1))
+        table.settle()
+        assert ((1, put(5, key="k1")) in table.answers) and (table.replicas[1].next == 5) != (protocol is EPaxos)
 
 
 def test_a_disk_whose_fences_or_snapshot_cannot_be_read_is_as_good_as_lost() -> None:
