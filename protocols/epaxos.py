@@ -203,13 +203,14 @@ class EPaxos(EPaxosReads):
 
     def _lead(self, ctx: Context, command: Command) -> None:
         """A new instance: its dependencies, durable, then PreAccept."""
-        instance_id = (self.me, self.next)
         zero = (0, self.me)
         if self.guarded:
             if self.forgetful:
                 self.parked.append(command)
                 return
-            zero = self._first_ballot(instance_id)
+            self._skip_named()
+            zero = self._first_ballot((self.me, self.next))
+        instance_id = (self.me, self.next)
         self.next += 1
         if self.options.toq:
             self._lead_queued(ctx, instance_id, zero, command)
@@ -269,9 +270,6 @@ class EPaxos(EPaxosReads):
     def _pre_accept_again(self, ctx: Context, source: int, message: PreAccept) -> None:
         """The instance is known here: a repetition, a late message, or (SOSP'13) phase 1 at a higher ballot."""
         if self._settled(ctx, source, message.instance):
-            return
-        if self._is_unwelcome(message):  # its leader has not begun the instance in this life: nor have we heard of it
-            ctx.send_unsynced(source, Refused(message.instance, self._first_ballot(message.instance)))
             return
         instance = self._instance(message.instance)
         ballot = message.ballot
@@ -677,6 +675,8 @@ class EPaxos(EPaxosReads):
     def _highest_heard(self, row: int) -> int:
         known = [self.collected[row], self.graph.known_upto[row], *self.graph.known_ahead[row], *self.log[row]]
         waiting = [queued[1] for queued in self.queue]
+        if row == self.me:
+            known.append(self.next - 1)
         return max([*known, *[number for r, number in (*self.live, *waiting, *self.damaged) if r == row]])
 
     def _drop_answered(self) -> None:

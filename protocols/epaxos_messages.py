@@ -238,12 +238,11 @@ class Recall(Message, frozen=True):
 
 
 class Recalled(Message, frozen=True):
-    """``next``: the number of my next instance; ``heard``: the highest number of your row that I have heard of;
-    ``fences``: those of your row, ``own_fences``: those of mine."""
+    """``heard``: the highest number of each row that I have heard of, in mine that I have begun; ``fences``: those of
+    your row, ``own_fences``: those of mine."""
 
     life: int
-    next: int
-    heard: int
+    heard: Dependencies
     fences: tuple[Fence, ...]
     own_fences: tuple[Fence, ...]
 

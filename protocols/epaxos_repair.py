@@ -7,19 +7,21 @@ had begun.
 
 - If only instances cannot be read, it knows which. It is a voter again once all of these are committed here.
 - If everything is lost (or the records below that are about rows), it asks *all* others (``Recall``). Each answers with
-  the number of its next instance, and the highest number that it has heard of in the forgetful replica's row. It is a
-  voter again once everything below these bounds is committed here.
+  the highest number of each row that it has heard of, in its own that it has begun. It is a voter again once everything
+  up to the highest of these is committed here.
 
-Why this is enough. Let p be forgetful, b(r) the number in r's answer, h the highest heard of in p's row by any.
+Why this is enough. Let p be forgetful, b(r) the highest number in row r by any answer, h = b(p).
 
-1. p had done nothing in (r, k), k >= b(r): r began it after its answer, hence after p's loss. A majority's answers
-   would not do: a replica that did not answer may have led something that only p pre-accepted (Michael et al.,
-   "Recovering Shared Objects Without Stable Storage", DISC 2017).
-2. In all instances below the bounds p knows the decision when it votes again, and can say nothing else about them.
+1. p had done nothing in (r, k), k > b(r): r began it after its answer, and whoever asked p to vote for it had heard of
+   it before. (That need not be its leader: dependencies may name an instance of which only they have arrived, or which
+   its leader, having lost its disk, has not begun again; it is recovered as a no-op.) A majority's answers would not
+   do: a replica that did not answer may have led something that only p pre-accepted (Michael et al., "Recovering Shared
+   Objects Without Stable Storage", DISC 2017).
+2. In all instances up to the bounds p knows the decision when it votes again, and can say nothing else about them.
    While they were being decided it took no part, as a crashed replica; what it had sent before is what it then stood
    for. As their leader it is not heard either: nobody may conclude from its answer that it had not committed.
 3. Whoever pre-accepted A and then votes on B reports A, or has A's fate settled: every A that p ever voted for, or led
-   and anybody heard of, is below the bounds, so that p knows its command when it votes on any B again.
+   and anybody heard of, is not above the bounds, so that p knows its command when it votes on any B again.
 4. Its numbers above h may have been used in messages that nobody has received. So it begins again at h + 1, and the
    others, before they say that they have heard of nothing above h, put up a durable *fence*: from h + 1 on the row's
    first ballot is no longer (0, p) but a higher one, which makes all such messages those of an old ballot. Fences of a
@@ -196,14 +198,16 @@ class EPaxosRepair(EPaxosRecovery):
         """Put up the fence if nothing beyond it was heard of, and answer."""
         if self.lost:
             return
-        heard = self._highest_heard(source)
+        heard = tuple(map(self._highest_heard, range(self.cluster.size)))
         fences = self.fences.get(source, ())
-        if heard < message.start and message.ballot > max((ballot for _, ballot in fences), default=(0, source)):
+        if heard[source] < message.start and message.ballot > max(
+            (ballot for _, ballot in fences), default=(0, source)
+        ):
             self.fences[source] = (*fences, (message.start, message.ballot))
             self.guarded = True
             ctx.persist(fence_key(source), self.fences[source])
         own = self.fences.get(self.me, ())
-        ctx.send(source, Recalled(message.life, self.next, heard, self.fences.get(source, ()), own))
+        ctx.send(source, Recalled(message.life, heard, self.fences.get(source, ()), own))
 
     def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
         """When all others have answered, choose where to go on; when all have put up the fence there, all is known."""
@@ -215,7 +219,7 @@ class EPaxosRepair(EPaxosRecovery):
         if self._is_bounded():
             self._take_bounds()
             return
-        heard = max(answer.heard for answer in self.recalled.values())
+        heard = max(answer.heard[self.me] for answer in self.recalled.values())
         last = [answer.fences[-1] for answer in self.recalled.values() if answer.fences]
         chosen = (self.start, self.start_ballot)
         overtaken = any(fence != chosen and fence[1] >= self.start_ballot for fence in last)
@@ -226,12 +230,12 @@ class EPaxosRepair(EPaxosRecovery):
             self._recall(ctx)
 
     def _take_bounds(self) -> None:
-        self.bound[self.me] = self.start - 1
         for r, answer in self.recalled.items():
-            self.bound[r] = answer.next - 1
+            self.bound = list(map(max, self.bound, answer.heard))
             self.fences[self.me] = answer.fences
             if answer.own_fences:
                 self.fences[r] = answer.own_fences
+        self.bound[self.me] = self.start - 1
 
     def _answers_needed(self) -> int:
         return len(self.others)
@@ -241,7 +245,7 @@ class EPaxosRepair(EPaxosRecovery):
         answer = self.recalled.get(r)
         return (
             answer is not None
-            and answer.heard < self.start
+            and answer.heard[self.me] < self.start
             and answer.fences[-1:] == ((self.start, self.start_ballot),)
         )
 
@@ -386,6 +390,11 @@ class EPaxosRepair(EPaxosRecovery):
 
     def _first_number(self) -> int:
         return self.start
+
+    def _skip_named(self) -> None:
+        """What we answered before the loss may name later numbers of ours: others may have recovered these by now."""
+        while (self.me, self.next) in self.live or self._committed((self.me, self.next)):
+            self.next += 1
 
     @abstractmethod
     def _drop_answered(self) -> None:

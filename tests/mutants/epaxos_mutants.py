@@ -25,6 +25,7 @@ from protocols.epaxos_messages import (
     Instance,
     Leading,
     PreAccept,
+    Recalled,
     RecoverOk,
     Recovery,
     Refused,
@@ -322,6 +323,9 @@ class ReusesNumbers(Mutant):
     def _first_number(self) -> int:
         return 0
 
+    def _skip_named(self) -> None:
+        pass
+
 
 class PutsUpNoFence(Mutant):
     """What it sent before, and nobody had received, is refused from then on."""
@@ -365,16 +369,25 @@ class ReadsAtOnce(Mutant):
         return True
 
 
-class OldMessagesBeginInstances(Mutant):
-    """What is refused as being from an earlier life of its leader is not heard of."""
+class SkipsNoNumber(Mutant):
+    """It begins no instance that others have given up, having heard of it before the disk was lost."""
 
     __slots__ = ()
-    killed_by = REPAIR + "test_what_is_refused_begins_no_instance"
+    killed_by = REPAIR + "test_a_number_that_others_have_given_up_is_skipped"
 
-    def on_pre_accept(self, ctx: Context, source: int, message: PreAccept) -> None:
-        if self.guarded and self._is_unwelcome(message):
-            self._instance(message.instance)
-        super().on_pre_accept(ctx, source, message)
+    def _skip_named(self) -> None:
+        pass
+
+
+class AsksLeadersAlone(Mutant):
+    """It asks the others of every row, not only of their own: an instance may be recovered that its leader forgot."""
+
+    __slots__ = ()
+    killed_by = REPAIR + "test_what_was_given_up_in_the_row_of_one_that_lost_its_disk_is_known_to_the_next_that_does"
+
+    def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
+        heard = tuple(last if row in (source, self.me) else -1 for row, last in enumerate(message.heard))
+        super().on_recalled(ctx, source, structs.replace(message, heard=heard))
 
 
 class ForgetsSessions(Mutant):
@@ -590,7 +603,7 @@ MUTANTS: tuple[type[Mutant], ...] = (
     ValidatesNothing, ValidateLeavesNoTrace, TriesNothing, AlwaysBeginsAgain, SlowPathTakesOneReply, CollectsTooEarly,
     LosesCommandOfNoop, RejoinsAtOnce, AsksAMajority, ReusesNumbers, PutsUpNoFence, SkipsWhatItCannotRead,
     ReadsAskNobody, ReadsAtOnce, ReadsForgetTheirLife, QueuedIsUnknown, LeaderNeedNotAgree,
-    OldMessagesBeginInstances, ForgetsSessions, TakesTheLowestVote, FastQuorumTooSmall, AnyConflictExcludes,
+    SkipsNoNumber, AsksLeadersAlone, ForgetsSessions, TakesTheLowestVote, FastQuorumTooSmall, AnyConflictExcludes,
     AnyWaitExcludes, WaitsForEver, OneVoteTooFew, TryingIsVoting, TriesAfterAccept, CountsOldAnswers, ExecutesTwice,
     ExecutesBeforeTheUnknown, ForgetsItsQueue, ReportsEarly,
 )  # fmt: skip

@@ -7,11 +7,12 @@ from contextlib import nullcontext
 import pytest
 from epaxos_mutants import (
     AsksAMajority,
+    AsksLeadersAlone,
     ForgetsSessions,
-    OldMessagesBeginInstances,
     PutsUpNoFence,
     RejoinsAtOnce,
     ReusesNumbers,
+    SkipsNoNumber,
     SkipsWhatItCannotRead,
 )
 from epaxos_table import Table, get, put
@@ -44,6 +45,15 @@ def repaired(table: Table, r: int) -> bool:
         if not table.replicas[r].forgetful:
             return True
     return False
+
+
+def lose_and_repair(table: Table, r: int) -> None:
+    """As fast as can be."""
+    table.lose_disk(r)
+    for _ in range(6):
+        table.timer(r, "tick")
+        table.settle()
+    assert not table.replicas[r].forgetful
 
 
 def forgotten_vote(protocol: type[EPaxos], rules: str, lost: bool) -> Table:
@@ -165,9 +175,9 @@ def test_what_was_under_way_when_the_disk_was_lost_is_refused(protocol: type[EPa
     assert decided is not None and (decided[0] == put(2)) == (protocol is EPaxos)
 
 
-@pytest.mark.parametrize("protocol", [EPaxos, OldMessagesBeginInstances])
-def test_what_is_refused_begins_no_instance(protocol: type[EPaxos]) -> None:
-    """0 would give it up after a while, under the number that 1 goes on with: 1 would lead what is committed."""
+@pytest.mark.parametrize("protocol", [EPaxos, SkipsNoNumber])
+def test_a_number_that_others_have_given_up_is_skipped(protocol: type[EPaxos]) -> None:
+    """0 hears of (1, 0) by a message that it refuses, and recovers it before 1 begins it again."""
     table = Table(3, protocol)
     table.request(1, put(1))
     old = table.under_way(PreAccept, 1, 0)[0]
@@ -176,11 +186,35 @@ def test_what_is_refused_begins_no_instance(protocol: type[EPaxos]) -> None:
     assert repaired(table, 1)
     table.feed(0, Deliver(1, old))
     table.pass_time(sweeps=14)
-    assert bool(table.committed[0]) == (protocol is not EPaxos)
+    assert table.committed[1] == {(1, 0): NOOP}
     with nullcontext() if protocol is EPaxos else pytest.raises(AssertionError, match="both open and committed"):
         table.request(1, put(2))
         table.settle()
-        assert table.committed[0] == {(1, 0): put(2)}
+        assert table.committed[0][1, 1] == put(2)
+
+
+@pytest.mark.parametrize("protocol", [EPaxos, AsksLeadersAlone])
+def test_what_was_given_up_in_the_row_of_one_that_lost_its_disk_is_known_to_the_next_that_does(
+    protocol: type[EPaxos],
+) -> None:
+    """Of (1, 0) nobody has heard but as a dependency of 0's command, which 1 had pre-accepted before it lost its disk.
+    Before 1 begins it again 0 gives it up, with the vote of 2, and tells nobody. Then 2 loses its disk as well."""
+    table = Table(3, protocol)
+    table.request(1, put(1))
+    table.drop()
+    table.request(0, put(2))
+    table.deliver(PreAccept, 0, 1)
+    table.settle(keep=lambda s, t, m: t == 1)
+    assert table.decision(2, (0, 0)) == (put(2), (-1, 0, -1))
+    lose_and_repair(table, 1)
+    table.take_over(0, (1, 0), 2)
+    table.settle(keep=lambda s, t, m: t == 1 or isinstance(m, Commit))
+    assert table.decision(0, (1, 0)) == (NOOP, NONE3)
+    table.drop()
+    lose_and_repair(table, 2)
+    table.request(1, put(3))
+    table.settle(keep=lambda s, t, m: 0 in (s, t))
+    assert (table.decision(1, (1, 0)) in (None, (NOOP, NONE3))) == (protocol is EPaxos)
 
 
 def test_a_second_loss_puts_up_a_second_fence_and_every_replica_knows_all_of_them() -> None:
