@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from consensus_bench.cli import explore as command_line
-from consensus_bench.contract import ConfigError, PropertyViolated
+from consensus_bench.contract import Command, ConfigError, PropertyViolated
+from consensus_bench.contract.context import COMMIT, EXECUTE
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Report, explore
+from consensus_bench.exploration.exhaustive.observations import Observations
 from consensus_bench.exploration.exhaustive.properties import PROPERTIES, find_properties
 from consensus_bench.exploration.exhaustive.search import Search
 from consensus_bench.exploration.replay import replay
@@ -319,3 +321,14 @@ def test_the_command_writes_a_trace_and_replays_it(tmp_path: Path, capsys: pytes
 def test_the_command_fails_where_nothing_was_reached() -> None:
     with pytest.raises(PropertyViolated, match="never happened"):
         run_command(["basic-paxos", "--ballots", "1", "--commands", "1", "--property", "leader-changed"])
+
+
+def test_what_is_seen_after_a_violation_is_one_as_well() -> None:
+    """A state that violates something may be extended before its level is judged."""
+    command = Command(0, 1, "put", "x", 1)
+    seen = Observations(3, "graph", (command,))
+    twice = seen.after(0, ((COMMIT, (0, 0), command), (EXECUTE, command, None), (EXECUTE, command, None)))
+    later = seen.after(twice, ((COMMIT, (1, 0), command),))
+    assert seen.broken[0] is None
+    assert seen.broken[twice] is not None
+    assert seen.broken[later] == seen.broken[twice]

@@ -96,8 +96,7 @@ class Observations:
         commits = dict(lives[-1][0])
         executed = list(lives[-1][1])
         verifier = Verifier(self._replicas, self._decides)
-        _feed(verifier, 0, lives)
-        broken: Broken = None
+        broken = _try(_feed, verifier, 0, lives)
         for tag, a, b in events:
             if tag == COMMIT:
                 if b not in self._known and b.kind != "noop":
