@@ -14,7 +14,8 @@ class Sessions(State):
     """Per client, every sequence number below a watermark has been executed, and perhaps some above it.
 
     Clients with several requests under way may see them executed out of order, so a single "last" would not do.
-    Sequence numbers start at 1 and have no gaps, so that the set above the watermark stays small.
+    Sequence numbers start at 1. While they have no gaps the set above the watermark stays small; a read that takes no
+    place in the log leaves one, and from then on the set has all later writes of its client.
     """
 
     __slots__ = ("ahead", "next")
