@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+import msgspec
+
 from consensus_bench.contract import CORRUPT, Command, Context, Snapshot
 from protocols.quorums import majority
 from protocols.raft import Raft
@@ -31,6 +33,7 @@ TEST: Final = "test_a_schedule_breaks_the_mutant_and_not_the_protocol"
 SCHEDULED: Final = f"tests/protocols/test_raft.py::{TEST}"
 MEMBERSHIP: Final = f"tests/protocols/test_raft_membership.py::{TEST}"
 READS: Final = f"tests/protocols/test_raft_reads.py::{TEST}"
+SNAPSHOTS: Final = f"tests/protocols/test_raft_snapshots.py::{TEST}"
 TRANSFER: Final = f"tests/protocols/test_raft_transfer.py::{TEST}"
 REPAIR: Final = f"tests/protocols/test_raft_repair.py::{TEST}"
 
@@ -405,6 +408,16 @@ class SnapshotsWithoutMembers(Mutant):
         super()._begin_members(index, ((1 << (self.options.first_members or self.cluster.size)) - 1,))
 
 
+class SnapshotsWithLaterMembers(Mutant):
+    """Those are the members at its place, not those of a later entry, which may be removed again."""
+
+    __slots__ = ()
+    killed_by = MEMBERSHIP
+
+    def _members_at(self, index: int) -> Members:
+        return self.members
+
+
 class LearnersStand(Mutant):
     """Who knows that it is no member does not stand for election (section 6; thesis section 4.2.1)."""
 
@@ -653,6 +666,19 @@ class DiscardsUncommitted(_Snapshots):
             self._save_snapshot(ctx, self.log.discard(self.log.last_index))
 
 
+class KeepsWhatASnapshotContradicts(_Snapshots):
+    """Entries beyond a snapshot are kept only if the log agrees with it (section 7)."""
+
+    __slots__ = ()
+    killed_by = SNAPSHOTS
+
+    def on_install_snapshot(self, ctx: Context, source: int, message: InstallSnapshot) -> None:
+        place = message.snapshot.place
+        if self.log.base_index < place <= self.log.last_index:
+            message = msgspec.structs.replace(message, last_term=self.log.term(place))
+        super().on_install_snapshot(ctx, source, message)
+
+
 class _Repair(Mutant):
     """Base of those that know no better after a disk was damaged."""
 
@@ -757,11 +783,12 @@ MUTANTS: tuple[type[Mutant], ...] = (
     AcknowledgesEarly, CountsItselfEarly, ForgetsNothing, ExecutesRetries, BeginsWithoutNoop, PreVoteBeginsATerm,
     IgnoresTheVoteLease, LeadsWithoutAMajority,
     CountsNewMembersOnly, CountsOldMembersOnly, CountsItselfAsMember, ChangesInOneStep, KeepsRemovedMembers,
-    LeavesTheJointAtOnce, StaysInTheJoint, SnapshotsWithoutMembers, LearnersStand, StaysInOffice,
+    LeavesTheJointAtOnce, StaysInTheJoint, SnapshotsWithoutMembers, SnapshotsWithLaterMembers, LearnersStand,
+    StaysInOffice,
     AnswersUnasked, ReadsBeforeItsTerm, CountsEarlierConfirmations, ConfirmsAnybody, CountsConfirmationsOfOtherTerms,
     LeasesFromTheAnswer, PromisesNothing, PromisesForItsTerm, ForgetsItsPromise, KeepsItsLease, RenewsItsLease,
     ObeysOldOrders, HandsOverTooEarly, IgnoresTheTransfer, DropsWhatWaits, HeartbeatsSayNothing,
-    ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted,
+    ForgetsSessions, SessionsOfLater, GoesBack, DiscardsUncommitted, KeepsWhatASnapshotContradicts,
     NeverWritten, RepairedAtOnce, RepairedByOldEntries, AsksNobody, AsksAMajority, CountsTheLost,
     TakesUpTermsWhileAsking, LeadsBeforeItsTermIsDurable, LeavesTheLeaderInTheDark,
 )  # fmt: skip

@@ -13,7 +13,7 @@ import raft_mutants as mutants
 from fault_worlds import loaded
 from raft_network import PLAIN, A, B, C, D, RaftNetwork, violated
 
-from consensus_bench.contract import LOST, OPERATOR, ChangeMembers, ConfigError, HandOver, PropertyViolated
+from consensus_bench.contract import LOST, OPERATOR, ChangeMembers, ConfigError, HandOver, PropertyViolated, Snapshot
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.experiments.measure import judged
 from consensus_bench.exploration import Faults, Scheduler
@@ -414,6 +414,23 @@ def the_change_was_discarded(protocol: type[Raft]) -> None:
     cluster.exchange(among=(1, 2))
 
 
+def a_snapshot_before_a_change_that_was_removed(protocol: type[Raft]) -> None:
+    """A snapshot of what is before it is ready when 0 has C_old,new, which 1 replaces; then 0 restarts."""
+    cluster = Cluster(protocol, snapshot_every=2)
+    cluster.ask(0, A)
+    cluster.exchange(keep=Snapshot)
+    cluster.order(0, 0, 3, 4)
+    cluster.deliver(0, 0, Snapshot)
+    cluster.exchange(among=())
+    cluster.elect(1, among=(1, 2))
+    cluster.again(1)
+    assert cluster.members(0) == ["012"] and cluster.replica(0).snapshot is not None
+    cluster.crash(0)
+    cluster.elect(0, among=(0, 2))
+    if 0 not in cluster.leaders():
+        raise PropertyViolated("progress", "two of three members are a majority")
+
+
 def a_learner_is_cut_off(protocol: type[Raft]) -> None:
     """Server 3 is a spare one; it hears nothing for a while."""
     cluster = Cluster(protocol)
@@ -444,6 +461,7 @@ def a_leader_that_leaves(protocol: type[Raft]) -> None:
         (new_members_decide_alone, mutants.LeavesTheJointAtOnce),
         (left_by_another_leader, mutants.StaysInTheJoint),
         (the_change_was_discarded, mutants.SnapshotsWithoutMembers),
+        (a_snapshot_before_a_change_that_was_removed, mutants.SnapshotsWithLaterMembers),
         (a_learner_is_cut_off, mutants.LearnersStand),
         (a_leader_that_leaves, mutants.StaysInOffice),
     ],

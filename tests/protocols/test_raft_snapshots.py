@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
+import raft_mutants as mutants
 from fault_worlds import loaded
 from paxos_network import put
-from raft_network import entries
+from raft_network import PLAIN, A, B, C, D, RaftNetwork, entries, violated
 
-from consensus_bench.contract import Cluster, Command, Context, Effect, Snapshot
+from consensus_bench.contract import Cluster, Command, Context, Effect, PropertyViolated, Snapshot
 from consensus_bench.contract.context import FORGET, INSTALL, PERSIST, TAKE_SNAPSHOT
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, step
@@ -177,6 +179,34 @@ def test_random_schedules_with_damaged_disks_and_snapshots_violate_nothing() -> 
         drawn = Faults.drawn(Random(seed), 3)
         faults = msgspec.structs.replace(drawn, damage=0.5, order=0.01, crash=0.02, restart=0.03, crashed_at_most=1)
         Scheduler(protocol, options, 3, seed, faults=faults).run()
+
+
+def a_log_that_goes_on_otherwise(protocol: type[Raft]) -> None:
+    """Server 2 has seven entries of term 1 that nobody else has; 0 and 1 commit others in term 2, and discard them."""
+    network = RaftNetwork(protocol, 3, **PLAIN, snapshot_every=2)
+    network.elect(2, among=(2, 0), keep=AppendEntries)
+    network.exchange(among=())
+    network.ask(2, *(put(sequence, client=9) for sequence in range(1, 7)))
+    network.exchange(among=(2,))
+    network.crash(2)
+    network.elect(0, among=(0, 1))
+    network.ask(0, A, B, C, D)
+    network.exchange(among=(0, 1))
+    assert network.replica(0).log.base_index > 0
+    for _ in range(3):
+        network.fire(0, "heartbeat")
+        network.fire(0, "retry")
+        network.exchange()
+    if network.replica(2).commit_index != network.replica(0).commit_index:
+        raise PropertyViolated("convergence", f"replica 2 has {network.terms(2)}")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "mutant"), [(a_log_that_goes_on_otherwise, mutants.KeepsWhatASnapshotContradicts)]
+)
+def test_a_schedule_breaks_the_mutant_and_not_the_protocol(schedule: Callable[[Any], None], mutant: Any) -> None:
+    assert violated(schedule, Raft) is None
+    assert violated(schedule, mutant) == "convergence"
 
 
 def test_a_log_without_snapshots_is_as_before() -> None:
