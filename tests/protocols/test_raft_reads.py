@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import raft_mutants as mutants
@@ -22,10 +24,12 @@ from consensus_bench.contract import (
     PropertyViolated,
 )
 from consensus_bench.contract.context import ANSWER, READ
-from consensus_bench.contract.registry import make_options
+from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
 from consensus_bench.experiments.measure import judged
 from consensus_bench.experiments.statistics import column
+from consensus_bench.exploration import Faults, Scheduler
+from consensus_bench.exploration.world import Summary
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import World
 from protocols.raft import Raft
@@ -233,6 +237,17 @@ def test_what_a_read_at_the_leader_costs(reads: str, round_trips: int) -> None:
     mine = (column(table, "site") == 0) & (column(table, "kind") == column(table, "kind").min())
     waits = column(table, "answered_ns")[mine] - column(table, "due_ns")[mine]
     assert np.median(waits) / MS == pytest.approx(40.0 * round_trips, abs=4.0)
+
+
+def test_random_schedules_with_leases_violate_nothing() -> None:
+    """Timers are late, never early: a lease relies on that."""
+    protocol, total = find_protocol("raft"), Summary()
+    for seed in range(120):
+        random = Random(seed)
+        settings = {"reads": "lease", "pre_vote": seed % 2 == 0, "first_members": random.choice([0, 0, 3])}
+        faults = msgspec.structs.replace(Faults.drawn(random, 4), early=0.0, order=random.choice([0.0, 0.01, 0.03]))
+        total.add(Scheduler(protocol, make_options(protocol, settings, 4), 4, seed, faults=faults).run())
+    assert total.messages["Confirmed"] > 1000 and total.messages["TimeoutNow"] > 10
 
 
 # What is each rule for.
