@@ -102,21 +102,21 @@ def run_prepared(setup: Setup, progress: Progress = _silent) -> Outcome:
     before = finished(folder)
     if before is not None and is_this_run(before, identity, code["sha256"]):
         return _read_outcome(folder, before)
-    parts = Parts(folder, identity, code["sha256"], Result)
-    (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
-    interrupted = False
-    try:
-        execute(runs, parts, keep, scenario.jobs, progress)
-    except KeyboardInterrupt:
-        interrupted = True
-    results = load_results(runs, parts)
-    outcome = _outcome(setup, folder, runs, results)
-    if any(run.key in results for run in runs if run.purpose == "main"):
-        _write(setup, runs, results, parts, code, outcome, time.monotonic() - began)
-    if interrupted:
-        raise Interrupted(folder, len(results), len(runs))
-    parts.drop()
-    return outcome
+    with Parts(folder, identity, code["sha256"], Result) as parts:
+        (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
+        interrupted = False
+        try:
+            execute(runs, parts, keep, scenario.jobs, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        results = load_results(runs, parts)
+        outcome = _outcome(setup, folder, runs, results)
+        if any(run.key in results for run in runs if run.purpose == "main"):
+            _write(setup, runs, results, parts, code, outcome, time.monotonic() - began)
+        if interrupted:
+            raise Interrupted(folder, len(results), len(runs))
+        parts.drop()
+        return outcome
 
 
 def is_this_run(manifest: dict[str, Any], identity: dict[str, Any], code: str) -> bool:

@@ -244,23 +244,23 @@ def run_elections(
         and (folder / "elections.csv").is_file()
     ):
         return Outcome(folder, read_elections(folder), reused=True)
-    parts = Parts(folder, prepared.identity, code, Times)
-    starts = range(0, prepared.trials, CHUNK)
-    chunks = [Chunk(first, min(first + CHUNK, prepared.trials), prepared) for first in starts]
-    execute(chunks, parts, _do, jobs, progress)
-    results = load_results(chunks, parts)
-    elect_ms = [None if t is None else t / 1e6 for chunk in chunks for t in results[chunk.key].elect_ns]
-    write_csv(folder / "elections.csv", ("trial", "elect_ms"), list(enumerate(elect_ms)))
-    write_csv(folder / "quantiles.csv", ("statistic", "elect_ms"), list(summary(elect_ms).items()))
-    manifest = {
-        "format": 1, "kind": "elections", "complete": True, "created": parts.created, "command": command,
-        "scenario": prepared.identity, "code": code, "versions": versions(), "summary": summary(elect_ms),
-    }  # fmt: skip
-    new = folder / f"{MANIFEST}.new"
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    new.replace(folder / MANIFEST)
-    parts.drop()
-    return Outcome(folder, elect_ms)
+    with Parts(folder, prepared.identity, code, Times) as parts:
+        starts = range(0, prepared.trials, CHUNK)
+        chunks = [Chunk(first, min(first + CHUNK, prepared.trials), prepared) for first in starts]
+        execute(chunks, parts, _do, jobs, progress)
+        results = load_results(chunks, parts)
+        elect_ms = [None if t is None else t / 1e6 for chunk in chunks for t in results[chunk.key].elect_ns]
+        write_csv(folder / "elections.csv", ("trial", "elect_ms"), list(enumerate(elect_ms)))
+        write_csv(folder / "quantiles.csv", ("statistic", "elect_ms"), list(summary(elect_ms).items()))
+        manifest = {
+            "format": 1, "kind": "elections", "complete": True, "created": parts.created, "command": command,
+            "scenario": prepared.identity, "code": code, "versions": versions(), "summary": summary(elect_ms),
+        }  # fmt: skip
+        new = folder / f"{MANIFEST}.new"
+        new.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+        new.replace(folder / MANIFEST)
+        parts.drop()
+        return Outcome(folder, elect_ms)
 
 
 def read_elections(folder: Path) -> list[float | None]:

@@ -64,38 +64,38 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
     if before is not None and is_this_run(before, identity, code["sha256"]):
         violations = msgspec.convert(before["violations"], list[Violation])
         return Outcome(folder, violations, before["undecided"], before["runs"], reused=True)
-    parts = Parts(folder, identity, code["sha256"], TrialResult)
-    (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
-    interrupted = False
-    try:
-        execute(planned, parts, do_trial, scenario.jobs, progress)
-    except KeyboardInterrupt:
-        interrupted = True
-    results = load_results(planned, parts)
-    outcome = Outcome(folder, _violations(scenario, planned, results), _undecided(planned, results), len(results))
-    if results:
-        write_failover(folder, planned, results)
-        manifest = {
-            "format": FORMAT,
-            "kind": "failover",
-            "name": scenario.name,
-            "created": parts.created,
-            "wall_seconds": round(time.monotonic() - began, 3),
-            "command": command_line(scenario, "failover", Failover()),
-            "complete": not interrupted,
-            "runs": len(results),
-            "planned_runs": len(planned),
-            "violations": outcome.violations,
-            "undecided": outcome.undecided,
-            "code": code,
-            "versions": versions(),
-            **described(setup),
-        }
-        write_manifest(folder, manifest)
-    if interrupted:
-        raise Interrupted(folder, len(results), len(planned))
-    parts.drop()
-    return outcome
+    with Parts(folder, identity, code["sha256"], TrialResult) as parts:
+        (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
+        interrupted = False
+        try:
+            execute(planned, parts, do_trial, scenario.jobs, progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        results = load_results(planned, parts)
+        outcome = Outcome(folder, _violations(scenario, planned, results), _undecided(planned, results), len(results))
+        if results:
+            write_failover(folder, planned, results)
+            manifest = {
+                "format": FORMAT,
+                "kind": "failover",
+                "name": scenario.name,
+                "created": parts.created,
+                "wall_seconds": round(time.monotonic() - began, 3),
+                "command": command_line(scenario, "failover", Failover()),
+                "complete": not interrupted,
+                "runs": len(results),
+                "planned_runs": len(planned),
+                "violations": outcome.violations,
+                "undecided": outcome.undecided,
+                "code": code,
+                "versions": versions(),
+                **described(setup),
+            }
+            write_manifest(folder, manifest)
+        if interrupted:
+            raise Interrupted(folder, len(results), len(planned))
+        parts.drop()
+        return outcome
 
 
 def _violations(scenario: Failover, planned: list[Trial], results: dict[str, TrialResult]) -> list[Violation]:

@@ -2,13 +2,15 @@
 
 ``DIR/.parts/run.json`` says what is being run (the scenario and the code); ``KEY.json`` is one run's result,
 ``KEY.npy`` its operations (where they are needed). The JSON comes last and by renaming: where it is, the run is whole.
+One process at a time writes a folder: it holds a lock on it, which the system releases however the process ends.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -33,24 +35,64 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Parts(Generic[R]):
-    """The finished runs in ``folder``, with results of type ``kind``. Opening it refuses a folder that holds a run
-    of another scenario; runs of the same scenario by other code are dropped."""
+    """The finished runs in ``folder``, with results of type ``kind``. Entering it refuses a folder that holds a run
+    of another scenario or in which another process is at work; runs of the same scenario by other code are dropped."""
 
     def __init__(self, folder: Path, scenario: dict[str, Any], code: str, kind: type[R]) -> None:
         self.folder = folder
         self.kind = kind
         self.path = folder / FOLDER
-        _refuse_other(folder, scenario)
-        known = _claim(folder)
-        if known is None or known.code != code:
-            self._clear()
-            known = Claim(scenario, code, _now())
-        self.created = known.created
+        self._claim = Claim(scenario, code, _now())
+        self._lock: int | None = None
+
+    @property
+    def created(self) -> str:
+        """When the first of these runs began."""
+        return self._claim.created
+
+    def __enter__(self) -> Self:
+        scenario = self._claim.scenario
+        _refuse_other(self.folder, scenario)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.path / "run.json", msgspec.json.encode(known))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.folder)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"out '{self.folder}': another process is at work there; wait for it or choose another folder"
+            ) from error
         except OSError as error:
-            raise ConfigError(f"out '{folder}': cannot be written: {error.strerror}") from error
+            raise ConfigError(f"out '{self.folder}': cannot be written: {error.strerror}") from error
+        try:
+            _refuse_other(self.folder, scenario)  # it may have changed until it was ours
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def _open(self) -> None:
+        known = _claim(self.folder)
+        if known is not None and known.code == self._claim.code:
+            self._claim = known
+        else:
+            self._clear()
+        try:
+            self.path.mkdir(exist_ok=True)
+            _write(self.path / "run.json", msgspec.json.encode(self._claim))
+        except OSError as error:
+            raise ConfigError(f"out '{self.folder}': cannot be written: {error.strerror}") from error
+
+    def __exit__(self, *error: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Workers save into the folder that this process holds."""
+        return {**self.__dict__, "_lock": None}
 
     def _clear(self) -> None:
         for part in sorted(self.path.glob("*")):
@@ -84,6 +126,35 @@ class Parts(Generic[R]):
         """All is in the tables now."""
         self._clear()
         self.path.rmdir()
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that keeps ``folder`` to this process until it is closed; None where there are no such locks.
+    ``BlockingIOError`` where another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise
+    except OSError:  # some network file systems
+        os.close(held)
+        return None
+    return held
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        held = _lock(folder)
+    except OSError:
+        return False
+    if held is not None:
+        os.close(held)
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -140,20 +211,27 @@ def different(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 
 
 def unfinished(name: str, scenario: dict[str, Any], code: str) -> Path | None:
-    """The newest folder under ``results/runs`` in which this very run was interrupted."""
+    """The newest folder under ``results/runs`` in which this very run was interrupted and is not going on."""
     for folder in sorted(RUNS.glob(f"*-{name}"), reverse=True):
         claim = _claim(folder)
-        if claim is not None and claim.code == code and not different(claim.scenario, scenario):
+        same = claim is not None and claim.code == code and not different(claim.scenario, scenario)
+        if same and _is_free(folder):
             return folder
     return None
 
 
 def new_folder(name: str) -> Path:
-    """``results/runs/<time>-<name>``, not used yet."""
+    """``results/runs/<time>-<name>``, made by this call and by no other."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = RUNS / f"{stamp}-{name}"
     number = 2
-    while folder.exists():
-        folder = RUNS / f"{stamp}-{number}-{name}"
-        number += 1
-    return folder
+    while True:
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder = RUNS / f"{stamp}-{number}-{name}"
+            number += 1
+        except OSError as error:
+            raise ConfigError(f"out '{folder}': cannot be written: {error.strerror}; give --out DIR") from error
+        else:
+            return folder

@@ -105,14 +105,33 @@ def _as_they_end(futures: dict[Future[None], T]) -> Iterator[T]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
+    """Ctrl-C waits until the end of this block, and is not lost."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # a process in the background
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        with _kept_from_children():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _kept_from_children() -> Iterator[None]:
+    """Processes begun in here inherit that Ctrl-C is held up; ``_begin`` then has them ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # In a worker.

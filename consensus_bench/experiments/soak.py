@@ -146,29 +146,29 @@ def run_soak(soak: Soak, out: Path | None = None, jobs: int = 0, progress: Progr
     if before is not None and is_this_run(before, identity, code["sha256"]):
         known = msgspec.convert(before["violations"], list[Failure])
         return Outcome(folder, before["runs"], known, before["undecided"], before["summary"], reused=True)
-    parts = Parts(folder, identity, code["sha256"], Verdict)
-    seeds = range(soak.seed, soak.seed + soak.runs)
-    tasks = [Task(soak.protocol, seed, soak.fixed) for seed in seeds]
-    try:
-        execute(tasks, parts, work, jobs, progress)
-        verdicts = list(load_results(tasks, parts).values())
-        failures = _failures(soak, verdicts, folder)
-    except KeyboardInterrupt:
-        raise Interrupted(folder, len(load_results(tasks, parts)), len(tasks)) from None
-    undecided = [f"seed {v.seed}: {v.undecided}" for v in verdicts if v.undecided]
-    summary = summarised(soak.protocol, verdicts)
-    _write_tables(folder, soak, verdicts, failures, summary)
-    write_manifest(
-        folder,
-        {
-            "format": FORMAT, "kind": "soak", "name": name, "complete": True, "created": parts.created,
-            "wall_seconds": round(time.monotonic() - began, 3), "command": soak.command(), "scenario": identity,
-            "runs": len(verdicts), "violations": failures, "undecided": undecided, "summary": summary,
-            "code": code, "versions": versions(),
-        },
-    )  # fmt: skip
-    parts.drop()
-    return Outcome(folder, len(verdicts), failures, undecided, summary)
+    with Parts(folder, identity, code["sha256"], Verdict) as parts:
+        seeds = range(soak.seed, soak.seed + soak.runs)
+        tasks = [Task(soak.protocol, seed, soak.fixed) for seed in seeds]
+        try:
+            execute(tasks, parts, work, jobs, progress)
+            verdicts = list(load_results(tasks, parts).values())
+            failures = _failures(soak, verdicts, folder)
+        except KeyboardInterrupt:
+            raise Interrupted(folder, len(load_results(tasks, parts)), len(tasks)) from None
+        undecided = [f"seed {v.seed}: {v.undecided}" for v in verdicts if v.undecided]
+        summary = summarised(soak.protocol, verdicts)
+        _write_tables(folder, soak, verdicts, failures, summary)
+        write_manifest(
+            folder,
+            {
+                "format": FORMAT, "kind": "soak", "name": name, "complete": True, "created": parts.created,
+                "wall_seconds": round(time.monotonic() - began, 3), "command": soak.command(), "scenario": identity,
+                "runs": len(verdicts), "violations": failures, "undecided": undecided, "summary": summary,
+                "code": code, "versions": versions(),
+            },
+        )  # fmt: skip
+        parts.drop()
+        return Outcome(folder, len(verdicts), failures, undecided, summary)
 
 
 def first_violation(soak: Soak) -> Verdict | None:
