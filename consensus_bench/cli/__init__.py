@@ -64,7 +64,8 @@ def main() -> None:
         status = stop.exit_code
     except click.UsageError as error:
         about = error.ctx.command_path if error.ctx else "consensus-bench"
-        click.echo(f"error: {error.format_message().rstrip('.')}; see `{about} --help`", err=True)
+        message = " ".join(error.format_message().split())  # one line: click lists choices below each other
+        click.echo(f"error: {message.rstrip('.')}; see `{about} --help`", err=True)
         status = 2
     except ConfigError as error:
         click.echo(f"error: {error}", err=True)

@@ -180,6 +180,8 @@ def changes_from_flags(flags: dict[str, Any]) -> dict[str, Any]:
             changes[name] = _words(value)
             if not changes[name]:
                 raise ConfigError(f"--{name.replace('_', '-')} '{value}': names nothing; leave it out for the default")
+        elif name == "out" and not value:
+            raise ConfigError("--out '': names no folder; leave it out for the default")
         elif name in _LEVELS:
             changes[name] = _levels(name, value)
         else:

@@ -43,11 +43,9 @@ def tell(
         with _progress(quiet or as_json) as progress:
             outcome = run(progress)
     except Interrupted as stop:
-        click.echo(
-            f"interrupted: {stop}; the same command goes on from there; "
-            f"`consensus-bench report {stop.folder}` shows what there is",
-            err=True,
-        )
+        shown = (stop.folder / "manifest.json").exists()
+        hint = f"; `consensus-bench report {stop.folder}` shows what there is" if shown else ""
+        click.echo(f"interrupted: {stop}; the same command goes on from there{hint}", err=True)
         return 130
     write_report(outcome.folder)
     report = outcome.folder / "report.html"

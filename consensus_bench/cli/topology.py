@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Print and draw the latency matrix NAME; without NAME, list those that are shipped.
 
-    NAME may also be the path of a CSV (source,destination,rtt_ms; a missing direction takes the other's value) or of a
+    NAME may also be the path of a CSV (source,destination,rtt_ms; each pair in both directions, or each once) or of a
     folder of raw pings (REGION.dat with lines min/avg/max/mdev:REGION).
     """
     from consensus_bench.topology import load_topology, summarise

@@ -4,15 +4,15 @@ One line a pair, ``source,destination`` and one or more columns of round trips i
 ``rtt_<statistic>_ms`` (``rtt_p50_ms``, ``rtt_mean_ms``, ...). A TOML file of the same stem may stand beside it with
 ``source``, ``date``, ``licence``, ``statistic``, ``note``, ``inferred`` pairs and ``[places]``.
 
-Where only one direction of a pair is given, the other takes its value; a pair without either is an error, and so is
-whatever cannot be a round trip. A missing diagonal is 0.
+A matrix gives every pair in both directions, or every pair once: then the other direction takes its value. Anything
+else is a missing cell and an error, as is whatever cannot be a round trip. A missing diagonal is 0.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -201,6 +201,7 @@ def _build(name: str, file: str, columns: Sequence[str], rows: list[_Row], metad
         sites.update({source: None, destination: None})
     if len(sites) < 2:
         raise ConfigError(f"{file}: {len(sites)} sites: a matrix needs the round trips between at least two")
+    _refuse_gaps(file, pairs)
 
     def values(a: str, b: str) -> tuple[float, ...]:
         row = pairs.get((a, b)) or pairs.get((b, a))
@@ -225,6 +226,17 @@ def _build(name: str, file: str, columns: Sequence[str], rows: list[_Row], metad
         inferred=metadata.inferred,
         locations=tuple(known.get(site) for site in sites),
     )
+
+
+def _refuse_gaps(file: str, pairs: Mapping[tuple[str, str], _Row]) -> None:
+    """A cell that is missing among pairs with both directions is no sign of symmetry, but of a line that was lost."""
+    between = [(a, b) for a, b in pairs if a != b]
+    single = [(a, b) for a, b in between if (b, a) not in pairs]
+    if single and len(single) < len(between):
+        a, b = single[0]
+        raise ConfigError(
+            f"{file}: no round trip from {b} to {a}, but other pairs have both directions: add the line {b},{a}"
+        )
 
 
 def _read_metadata(file: Traversable) -> _Metadata:

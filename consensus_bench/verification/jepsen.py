@@ -54,7 +54,7 @@ def read_history(path: Path, model: Model | None = None, fail: Fail = "did-not-h
     """Read ``path``. Without ``model`` the smallest that knows its operations: kv for get, put and append, else
     cas-register if there is a compare-and-set, else register. Raises ``ConfigError`` naming the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; give the file of a recorded history") from None
     except UnicodeDecodeError:

@@ -117,6 +117,12 @@ def test_layouts_of_edn(tmp_path: Path, layout: object) -> None:
     assert judge(tmp_path, layout([*EVENTS[:-1], EVENTS[-1].replace(":value 1", ":value nil")])) == 1
 
 
+def test_a_byte_order_mark_and_carriage_returns_are_harmless(tmp_path: Path) -> None:
+    event = "{:process 0, :type :%s, :f :read, :value nil}"
+    assert judge(tmp_path, "\ufeff" + event % "invoke" + "\r\n" + event % "ok" + "\r\n") == 0
+    assert judge(tmp_path, "\ufeff" + log("0 :invoke :read nil", "0 :ok :read 1").replace("\n", "\r\n")) == 1
+
+
 def test_info_errors_and_time_outs_in_edn_stay_open(tmp_path: Path) -> None:
     crashed = EVENTS[0] + '{:type :info, :f :write, :value 1, :process 0, :error [:timeout "socket"]}'
     later = "{:type :invoke, :f :read, :value nil, :process 1}{:type :ok, :f :read, :value %s, :process 1}"

@@ -231,6 +231,8 @@ def test_a_file_does_what_the_flags_do_and_flags_go_over_it(tmp_path: Path) -> N
         (["run", "none.toml"], "scenario none.toml: there is no such file"),
         (["compare", "--colour", "red"], "No such option"),
         ([], "Missing command; see `consensus-bench --help`"),
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
+        (["compare", "--out", ""], "--out '': names no folder; leave it out for the default"),
         (["compare", "--sites", ""], "--sites '': names nothing"),
         (["compare", "--load-rates", ""], "--load-rates '': give auto, off, or numbers"),
         (["compare", "--no-sweeps", "--load-rates", "9"], "--no-sweeps and --load-rates 9: give one of the two"),

@@ -189,6 +189,10 @@ def test_metadata_beside_a_user_s_csv(tmp_path: Path) -> None:
         ("source,destination,rtt_ms\n,b,1\n", ":2: a site without a name"),
         ("source,destination,rtt_ms\na,b,1\nb,a,1\na,b,2\n", ":4: a,b stands here a second time (first in line 2)"),
         ("source,destination,rtt_ms\na,b,1\nb,c,1\n", "no round trip between a and c, in either direction"),
+        (
+            "source,destination,rtt_ms\na,b,1\nb,a,1\nb,c,2\nc,b,2\na,c,3\n",
+            "no round trip from c to a, but other pairs have both directions: add the line c,a",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_matrix_is_refused_with_file_and_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -242,6 +246,13 @@ def test_a_broken_ping_file_is_refused(tmp_path: Path, line: str, expected: str)
     write(tmp_path, "0.1/0.2/0.3/0.1:tokyo\n", "tokyo.dat")
     write(tmp_path, f"0.1/0.2/0.3/0.1:osaka\n{line}\n", "osaka.dat")
     assert expected in refused(str(tmp_path))
+
+
+def test_a_ping_that_is_missing_in_one_direction_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "1/1/1/0:kyoto\n2/2/2/0:osaka\n", "tokyo.dat")
+    write(tmp_path, "1/1/1/0:tokyo\n3/3/3/0:osaka\n", "kyoto.dat")
+    write(tmp_path, "3/3/3/0:kyoto\n", "osaka.dat")
+    assert "no round trip from osaka to tokyo" in refused(str(tmp_path))
 
 
 def test_a_folder_without_pings_is_refused(tmp_path: Path) -> None:
