@@ -37,10 +37,12 @@ ALL: Final = "ALL"
 _LATENCIES: Final = Latencies.__struct_fields__
 SUMMARY: Final = ("protocol", "seed", "site", "metric", "count", "throughput_ops", *_LATENCIES[1:])
 LOAD: Final = (
-    "protocol", "seed", "offered_ops", "throughput_ops", "mean_ms", "p50_ms", "p99_ms", "busiest_site",
+    "protocol", "seed", "offered_ops", "count", "throughput_ops", "mean_ms", "p50_ms", "p99_ms", "busiest_site",
     "busiest_resource", "utilisation",
 )  # fmt: skip
-CONFLICT: Final = ("protocol", "seed", "conflict_percent", "metric", "fast_share", "mean_ms", "p50_ms", "p99_ms")
+CONFLICT: Final = (
+    "protocol", "seed", "conflict_percent", "metric", "count", "fast_share", "mean_ms", "p50_ms", "p99_ms",
+)  # fmt: skip
 COSTS: Final = (
     "protocol", "seed", "commits", "messages_per_commit", "bytes_per_commit", "fsyncs_per_commit",
     "leader_messages_per_commit",
@@ -151,19 +153,19 @@ def _load(setup: Setup, done: list[tuple[Run, Numbers]]) -> Iterator[Row]:
         latency = numbers.execute
         busiest = _busiest(setup, numbers.usage)
         yield (
-            run.protocol, run.seed, run.level, numbers.throughput_ops, latency.mean_ms, latency.p50_ms,
+            run.protocol, run.seed, run.level, latency.count, numbers.throughput_ops, latency.mean_ms, latency.p50_ms,
             latency.p99_ms, *busiest,
         )  # fmt: skip
 
 
 def _busiest(setup: Setup, usage: list[Usage]) -> tuple[str, str, float]:
     """(site, resource, utilisation) of what saturates first. A disk is named only where nothing else costs: with group
-    commit it is always busy long before it limits anything, as one fsync serves all writes that wait."""
+    commit it is always busy long before it limits anything, as one fsync serves all writes that wait. Of several that
+    are full the one with most work waiting."""
     for resources in (("cpu", "network_card"), ("disk",)):
-        shares = [(_share(getattr(u, name)), -r, name) for r, u in enumerate(usage) for name in resources]
-        share, replica, name = max(shares)
-        if share > 0:
-            return setup.sites[-replica], name, share
+        used, replica, name = max((getattr(u, name), -r, name) for r, u in enumerate(usage) for name in resources)
+        if used > 0:
+            return setup.sites[-replica], name, _share(used)
     return "", "", 0.0
 
 
@@ -177,8 +179,8 @@ def _conflict(done: list[tuple[Run, Numbers]]) -> Iterator[Row]:
         for metric in METRICS:
             latency: Latencies = getattr(numbers, metric)
             yield (
-                run.protocol, run.seed, run.level, metric, numbers.fast_share, latency.mean_ms, latency.p50_ms,
-                latency.p99_ms,
+                run.protocol, run.seed, run.level, metric, latency.count, numbers.fast_share, latency.mean_ms,
+                latency.p50_ms, latency.p99_ms,
             )  # fmt: skip
 
 

@@ -79,15 +79,17 @@ def distribution(run: Run) -> Figure:
 
 
 def load_curve(run: Run) -> Figure:
-    """Latency against the throughput that was reached, level by level of the offered load."""
+    """Latency against the throughput that was reached, level by level of the offered load, a line a seed."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, (left, right) = _axes(4.2, 2, sharex=True)
     for number, protocol in enumerate(run.protocols):
-        rows = run.load[run.load["protocol"] == protocol].groupby("offered_ops").mean(numeric_only=True)
         style = look(number)
-        left.plot(rows["throughput_ops"], rows["p50_ms"], label=protocol, **style)
-        right.plot(rows["throughput_ops"], rows["p99_ms"], label=protocol, **style)
+        rows = run.load[run.load["protocol"] == protocol].sort_values("offered_ops", kind="stable")
+        for i, (_, of_seed) in enumerate(rows.groupby("seed", sort=False)):  # percentiles are never averaged
+            label = "_" if i else protocol  # one entry of the legend for all
+            left.plot(of_seed["throughput_ops"], of_seed["p50_ms"], label=label, **style)
+            right.plot(of_seed["throughput_ops"], of_seed["p99_ms"], label=label, **style)
     for axes, what in ((left, "median"), (right, "99th percentile")):
         axes.set_yscale("log")
         axes.set_xlim(left=0)

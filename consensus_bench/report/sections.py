@@ -29,11 +29,21 @@ NO_NUMBERS: Final = "There are no numbers: no main run both finished and passed 
 
 
 def overall(run: Run, metric: str = "execute") -> Frame:
-    """By protocol: mean over operations, mean over sites, percentiles over operations, throughput; all seeds."""
+    """By protocol: mean over operations, mean over sites (none where a site has no operations: a mean over the others
+    says something else), percentiles over operations, throughput; all seeds."""
     s = run.summary[(run.summary["seed"] == "ALL") & (run.summary["metric"] == metric)]
     everywhere = s[s["site"] == "ALL"].set_index("protocol")
-    sites = s[s["site"] != "ALL"].groupby("protocol")["mean_ms"].mean()
+    sites = s[s["site"] != "ALL"].groupby("protocol")["mean_ms"].agg(_mean_of_all)
     return everywhere.assign(sites_mean_ms=sites).reindex(run.protocols)
+
+
+def _mean_of_all(values: Frame) -> float:
+    return float(values.mean(skipna=False))
+
+
+def _bears(row: Frame, percentile: str) -> bool:
+    """Whether a row of a table has enough operations for a percentile (tables of earlier versions do not say)."""
+    return bool(row.get("count", math.inf) >= LEAST_SAMPLES.get(percentile, 0))
 
 
 def sections(run: Run) -> list[Section]:
@@ -48,18 +58,21 @@ def sections(run: Run) -> list[Section]:
 
 def _answer(run: Run) -> Section:
     table = overall(run)
-    by_site = table["sites_mean_ms"].sort_values()
-    best = by_site.index[0]
+    by_site = table["sites_mean_ms"].dropna().sort_values()
     text = []
     if len(by_site) > 1:
         text.append(
-            f"Averaged over the {len(run.client_sites)} client sites, {best} answered fastest: "
+            f"Averaged over the {len(run.client_sites)} client sites, {by_site.index[0]} answered fastest: "
             + ", ".join(f"{p} {by_site[p]:.0f} ms" for p in by_site.index)
             + "."
         )
+    if len(by_site) < len(table):
+        without = ", ".join(p for p in run.protocols if p not in by_site.index)
+        text.append(f"No mean over sites for {without}: at some site there is no measured operation.")
     s = run.summary[
         (run.summary["seed"] == "ALL") & (run.summary["metric"] == "execute") & (run.summary["site"] != "ALL")
     ]
+    s = s.dropna(subset=["p50_ms"])
     winners: dict[str, list[str]] = {}
     for site in run.client_sites:
         here = s[s["site"] == site].sort_values("p50_ms")
@@ -72,7 +85,7 @@ def _answer(run: Run) -> Section:
     for protocol, leader in run.manifest["leaders"].items():
         here = s[s["protocol"] == protocol].set_index("site")["p50_ms"]
         if leader in here.index and len(here) > 1:
-            far = here.idxmax()
+            far = here.drop(leader).idxmax()
             text.append(
                 f"{protocol} is led from {leader}: a client there waits {here[leader]:.0f} ms (median), one at {far} "
                 f"{here[far]:.0f} ms."
@@ -119,14 +132,14 @@ def _sites(run: Run) -> Section:
         for protocol in run.protocols:
             if (protocol, site) in s.index:
                 r, b = s.loc[protocol, site], bounds.loc[protocol, site]
-                p99 = r["p99_ms"] if r["count"] >= LEAST_SAMPLES["p99_ms"] else None
+                p99 = r["p99_ms"] if _bears(r, "p99_ms") else None
                 rows.append(
                     [site, protocol, *map(number, (r["mean_ms"], r["p50_ms"], p99, b["bound_ms"], b["floor_ms"]))]
                     + [number(r["throughput_ops"])]
                 )
     whole = [
         [p, *map(number, (r["sites_mean_ms"], r["mean_ms"], r["p50_ms"]))]
-        + [number(r[q]) if r["count"] >= LEAST_SAMPLES.get(q, 0) else "" for q in ("p90_ms", "p99_ms", "p999_ms")]
+        + [number(r[q]) if _bears(r, q) else "" for q in ("p90_ms", "p99_ms", "p999_ms")]
         + [number(r["throughput_ops"], 0)]
         for p, r in overall(run).iterrows()
     ]
@@ -183,16 +196,31 @@ def _load(run: Run) -> Section:
         "from when each was due. Where throughput falls behind the offer, the system is saturated, and latency grows "
         "for as long as the test lasts. The last columns name the busiest resource of any replica."
     )
+    seeds = _seeds_of(run.load)
     rows = [
-        [str(r["protocol"]), number(r["offered_ops"], 0), number(r["throughput_ops"], 0)]
-        + [number(r["p50_ms"]), number(r["p99_ms"]) if r["throughput_ops"] >= 500 else ""]
+        [str(r["protocol"]), *([r["seed"]] if len(seeds) > 1 else []), _offer(r)]
+        + [number(r["throughput_ops"], 0), number(r["p50_ms"]), number(r["p99_ms"]) if _bears(r, "p99_ms") else ""]
         + [f"{r['busiest_resource'].replace('_', ' ')} at {r['busiest_site']}", f"{r['utilisation']:.0%}"]
         for _, r in _in_order(run, run.load).iterrows()
     ]
-    columns = ["protocol", "offered ops/s", "reached ops/s", "p50 ms", "p99 ms", "busiest", "used"]
-    section.tables.append(Table("Execution latency over operations, all sites.", columns, rows))
+    columns = ["protocol", *(["seed"] if len(seeds) > 1 else []), "offered ops/s", "reached ops/s", "p50 ms", "p99 ms"]
+    caption = f"Execution latency over operations, all sites, {_of_seeds(seeds)}."
+    section.tables.append(Table(caption, [*columns, "busiest", "used"], rows))
     section.figures.append(("load", "Latency against the throughput that was reached."))
     return section
+
+
+def _offer(row: Frame) -> str:
+    return f"{row['offered_ops']:,.9g}"
+
+
+def _seeds_of(table: Frame) -> list[str]:
+    return [str(seed) for seed in table["seed"].unique()]
+
+
+def _of_seeds(seeds: Sequence[str]) -> str:
+    """Percentiles of several runs are never averaged."""
+    return f"seed {seeds[0]}" if len(seeds) == 1 else "each seed by itself"
 
 
 def _saturation(run: Run) -> str:
@@ -205,11 +233,11 @@ def _saturation(run: Run) -> str:
             what = (
                 f"the {RESOURCES.get(first['busiest_resource'], first['busiest_resource'])} at {first['busiest_site']}"
             )
-            parts.append(f"{protocol} is saturated at an offer of {first['offered_ops']:,.0f}, {what} is fully used")
+            parts.append(f"{protocol} is saturated at an offer of {_offer(first)}, {what} is fully used")
         else:
             top = rows.sort_values("offered_ops").iloc[-1]
             parts.append(
-                f"{protocol} was not saturated: at an offer of {top['offered_ops']:,.0f}, its busiest resource is "
+                f"{protocol} was not saturated: at an offer of {_offer(top)}, its busiest resource is "
                 f"{top['utilisation']:.0%} used, so it can take more"
             )
     return "; ".join(parts) + "."
@@ -233,20 +261,29 @@ def _conflict(run: Run) -> Section:
         "round trip (the fast-path share falls), and a committed command may have to wait for others before it is "
         "executed."
     )
-    wide: dict[tuple[str, float], dict[str, Any]] = {}
+    wide: dict[tuple[str, str, float], dict[str, Any]] = {}
     for _, r in _in_order(run, run.conflict).iterrows():
-        cell = wide.setdefault((str(r["protocol"]), float(r["conflict_percent"])), {})
+        cell = wide.setdefault((str(r["protocol"]), str(r["seed"]), float(r["conflict_percent"])), {})
         cell[str(r["metric"])] = r
+    seeds = _seeds_of(run.conflict)
     rows = []
-    for (protocol, level), cell in wide.items():
+    for (protocol, seed, level), cell in wide.items():
         fast = cell["commit"]["fast_share"]
         rows.append(
-            [protocol, number(level, 0), "" if math.isnan(fast) else f"{fast:.1%}"]
-            + [number(cell[m][q]) for m in ("commit", "execute") for q in ("mean_ms", "p99_ms")]
+            [protocol, *([seed] if len(seeds) > 1 else []), f"{level:g}", "" if math.isnan(fast) else f"{fast:.1%}"]
+            + [
+                number(cell[m][q]) if _bears(cell[m], q) else ""
+                for m in ("commit", "execute")
+                for q in ("mean_ms", "p99_ms")
+            ]
         )
-    columns = ["protocol", "hot key %", "fast path", "commit mean ms", "commit p99", "execute mean ms", "execute p99"]
-    section.tables.append(Table("Means over operations, all sites, one seed.", columns, rows))
-    section.figures.append(("conflict", "Solid: until executed; dotted: until committed. Right: the fast path."))
+    columns = ["protocol", *(["seed"] if len(seeds) > 1 else []), "hot key %", "fast path"]
+    columns += ["commit mean ms", "commit p99", "execute mean ms", "execute p99"]
+    section.tables.append(Table(f"Means over operations, all sites, {_of_seeds(seeds)}.", columns, rows))
+    means = "" if len(seeds) == 1 else " Means over seeds."
+    section.figures.append(
+        ("conflict", f"Solid: until executed; dotted: until committed. Right: the fast path.{means}")
+    )
     return section
 
 
@@ -297,7 +334,11 @@ def _seeds(run: Run) -> Section:
     s = run.summary
     s = s[(s["seed"] != "ALL") & (s["metric"] == "execute") & (s["site"] != "ALL")]
     means = (
-        s.groupby(["protocol", "seed"])["mean_ms"].mean().unstack("protocol").reindex(columns=run.protocols).dropna()
+        s.groupby(["protocol", "seed"])["mean_ms"]
+        .agg(_mean_of_all)
+        .unstack("protocol")
+        .reindex(columns=run.protocols)
+        .dropna()
     )
     if len(means) < 2 or len(run.protocols) < 2:
         section.text.append("This takes at least two protocols and two seeds (--seeds).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,8 +69,12 @@ def picture(run: Run) -> str:
             if (site, protocol) not in s.index:
                 continue
             value = float(s.loc[(site, protocol), "p50_ms"])
+            label = f"{site if i == 0 else '':{site_width}} {protocol:{protocol_width}}"
+            if math.isnan(value):
+                lines.append(f"{label} no measured operation")
+                continue
             bar = _bar(value / most * BAR, floors[site] / most * BAR if site in floors else None)
-            lines.append(f"{site if i == 0 else '':{site_width}} {protocol:{protocol_width}} {bar} {value:6.1f}")
+            lines.append(f"{label} {bar} {value:6.1f}")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ def _side_by_side(runs: list[Run], labels: list[str]) -> Section:
             change = r["sites_mean_ms"] / base[protocol] - 1 if protocol in base.index and run is not runs[0] else None
             rows.append(
                 [label, str(protocol), *map(number, (r["sites_mean_ms"], r["mean_ms"], r["p50_ms"], r["p99_ms"]))]
-                + [number(r["throughput_ops"], 0), "" if change is None else f"{change:+.1%}"]
+                + [number(r["throughput_ops"], 0), "" if change is None or math.isnan(change) else f"{change:+.1%}"]
             )
     columns = ["run", "protocol", "mean over sites ms", "mean over ops ms", "p50 ms", "p99 ms", "ops/s", "over sites"]
     caption = f"Execution latency, all seeds. Last column: change of the mean over sites against {labels[0]}."

@@ -28,7 +28,9 @@ from consensus_bench.experiments.measure import measure
 from consensus_bench.experiments.plan import plan
 from consensus_bench.experiments.scenario import load_scenario
 from consensus_bench.experiments.setup import prepare
+from consensus_bench.experiments.tables import _busiest
 from consensus_bench.simulation.operations import COLUMNS
+from consensus_bench.simulation.world import Usage
 
 LEADERS = ["multi-paxos", PRIMARY]
 TABLES = (
@@ -119,10 +121,17 @@ def test_sweeps_have_a_row_a_level(done: Outcome) -> None:
         ("multi-paxos", "50.0"), ("fixed-primary", "50.0"), ("multi-paxos", "200.0"), ("fixed-primary", "200.0"),
     ]  # fmt: skip
     assert {r["seed"] for r in load} == {"1"}
+    assert all(int(r["count"]) > 0 for r in [*load, *rows(done.folder, "conflict.csv")])
     assert all(0 < float(r["utilisation"]) < 1 and r["busiest_site"] in SITES for r in load)
     conflict = rows(done.folder, "conflict.csv")
     assert {r["conflict_percent"] for r in conflict} == {"0.0", "100.0"}
     assert {r["fast_share"] for r in conflict} == {""}  # neither of the two has a fast path
+
+
+def test_of_several_full_processors_the_one_with_most_work_is_named() -> None:
+    setup = prepare(small())
+    usage = [Usage(cpu, 0.1, 9.0, 0, 0, 0, 0) for cpu in (1.02, 1.07, 1.05)]
+    assert _busiest(setup, usage) == (SITES[1], "cpu", 1.0)
 
 
 def test_the_manifest_says_how_to_do_it_again(done: Outcome) -> None:

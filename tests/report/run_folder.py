@@ -76,17 +76,19 @@ def write(folder: Path, protocols: tuple[str, ...] = ("raft", "epaxos"), seeds: 
 
 def _write_sweeps(folder: Path, protocols: tuple[str, ...]) -> None:
     load = [
-        (p, 1, r, min(r, 4000.0), 90.0, 80.0, 150.0, "us-east-1", "cpu", r / 4000)
+        (p, 1, r, int(1.5 * r), min(r, 4000.0), 90.0, 80.0, 150.0, "us-east-1", "cpu", r / 4000)
         for p in protocols
         for r in (1e3, 5e3)
     ]
-    columns = "protocol,seed,offered_ops,throughput_ops,mean_ms,p50_ms,p99_ms,busiest_site,busiest_resource,utilisation"
+    columns = (
+        "protocol,seed,offered_ops,count,throughput_ops,mean_ms,p50_ms,p99_ms,busiest_site,busiest_resource,utilisation"
+    )
     pd.DataFrame(load, columns=columns.split(",")).to_csv(folder / "load.csv", index=False)
     conflict = [
-        (p, 1, c, metric, 1 - c / 100 if p == "epaxos" else None, 90.0 + c, 80.0, 200.0)
+        (p, 1, c, metric, 2400, 1 - c / 100 if p == "epaxos" else None, 90.0 + c, 80.0, 200.0)
         for p in protocols for c in (0.0, 50.0) for metric in ("commit", "execute")
     ]  # fmt: skip
-    columns = "protocol,seed,conflict_percent,metric,fast_share,mean_ms,p50_ms,p99_ms"
+    columns = "protocol,seed,conflict_percent,metric,count,fast_share,mean_ms,p50_ms,p99_ms"
     pd.DataFrame(conflict, columns=columns.split(",")).to_csv(folder / "conflict.csv", index=False)
     columns = "protocol,seed,commits,messages_per_commit,bytes_per_commit,fsyncs_per_commit,leader_messages_per_commit"
     costs = [(p, 1, 2400, 9.5, 1200.0, 4.5, 10.0) for p in protocols]

@@ -193,6 +193,67 @@ def test_no_run_there(tmp_path: Path, content: str | None, text: str) -> None:
         consensus_bench.load(tmp_path)
 
 
+def answer(folder: Path) -> str:
+    return " ".join(sections(load(folder))[0].text)
+
+
+def test_a_mean_over_sites_takes_all_of_them(tmp_path: Path) -> None:
+    """Else a protocol that answered nobody but its nearest clients would be called the fastest."""
+    folder = run_folder.write(tmp_path)
+    table = pd.read_csv(folder / "summary.csv", dtype={"seed": str})
+    table.loc[(table["protocol"] == "raft") & (table["site"] == "eu-west-1"), "mean_ms":] = None
+    table.to_csv(folder / "summary.csv", index=False)
+    run = load(folder)
+    assert pd.isna(overall(run).loc["raft", "sites_mean_ms"])
+    assert overall(run).loc["epaxos", "sites_mean_ms"] > 0
+    text = answer(folder)
+    assert "answered fastest" not in text
+    assert "No mean over sites for raft: at some site there is no measured operation." in text
+    assert "led from" not in text
+    assert "nan" not in write_report(folder).read_text(encoding="utf-8")
+    out = StringIO()
+    print_summary(folder, Console(file=out, width=120))
+    assert re.search(r"eu-west-1 raft +no measured operation", out.getvalue())
+    target = tmp_path / "both"
+    write_comparison([folder, run_folder.write(tmp_path / "other")], target)
+    assert "nan" not in (target / "report.md").read_text(encoding="utf-8")
+
+
+def test_sweeps_with_several_seeds_keep_them_apart(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    for name in ("load.csv", "conflict.csv"):
+        table = pd.read_csv(folder / name)
+        again = table.assign(seed=2, p99_ms=table["p99_ms"] + 50)
+        pd.concat([table, again]).to_csv(folder / name, index=False)
+    by_key = {section.key: section for section in sections(load(folder))}
+    for key, rows in (("load", 8), ("conflict", 8)):
+        (table,) = by_key[key].tables
+        assert "each seed by itself" in table.caption
+        assert len(table.rows) == rows
+        assert {row[table.columns.index("seed")] for row in table.rows} == {"1", "2"}
+    assert "Means over seeds" in by_key["conflict"].figures[0][1]
+    write_report(folder)
+
+
+def test_the_sweeps_percentiles_are_blank_when_few_operations_bear_them(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    for name in ("load.csv", "conflict.csv"):
+        table = pd.read_csv(folder / name)
+        table.assign(count=999).to_csv(folder / name, index=False)
+    for section in sections(load(folder)):
+        if section.key in ("load", "conflict"):
+            (table,) = section.tables
+            for row in table.rows:
+                assert [cell for cell, column in zip(row, table.columns, strict=True) if "p99" in column and cell] == []
+
+
+def test_sweeps_of_earlier_versions_say_no_counts(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    for name in ("load.csv", "conflict.csv"):
+        pd.read_csv(folder / name).drop(columns="count").to_csv(folder / name, index=False)
+    assert "| 5,000 | 4,000 | 80.0 | 150.0 |" in write_report(folder).with_suffix(".md").read_text(encoding="utf-8")
+
+
 def test_the_answer_says_what_saturates_and_what_does_not(tmp_path: Path) -> None:
     folder = run_folder.write(tmp_path / "run")
     table = pd.read_csv(folder / "load.csv")
@@ -200,7 +261,7 @@ def test_the_answer_says_what_saturates_and_what_does_not(tmp_path: Path) -> Non
     table.loc[led, "utilisation"], table.loc[~led, "utilisation"] = 1.0, 0.83
     table.loc[led, ["busiest_resource", "busiest_site"]] = "cpu", "us-east-1"
     table.to_csv(folder / "load.csv", index=False)
-    text = " ".join(sections(load(folder))[0].text)
+    text = answer(folder)
     assert "raft is saturated at an offer of" in text
     assert "the processor at us-east-1 is fully used" in text
     assert "epaxos was not saturated" in text
