@@ -59,16 +59,20 @@ def sections(run: Run) -> list[Section]:
 def _answer(run: Run) -> Section:
     table = overall(run)
     by_site = table["sites_mean_ms"].dropna().sort_values()
-    text = []
+    violated = len(run.checks) > 0 and (run.checks["verdict"] == "violated").any()
+    text = [_verdict(run)] if violated else []
     if len(by_site) > 1:
         text.append(
             f"Averaged over the {len(run.client_sites)} client sites, {by_site.index[0]} answered fastest: "
             + ", ".join(f"{p} {by_site[p]:.0f} ms" for p in by_site.index)
             + "."
         )
-    if len(by_site) < len(table):
-        without = ", ".join(p for p in run.protocols if p not in by_site.index)
-        text.append(f"No mean over sites for {without}: at some site there is no measured operation.")
+    absent = [p for p in run.protocols if math.isnan(table.loc[p, "count"])]
+    if absent:
+        text.append(f"No numbers for {', '.join(absent)}: no main run both finished and passed its checks.")
+    partly = [p for p in run.protocols if p not in by_site.index and p not in absent]
+    if partly:
+        text.append(f"No mean over sites for {', '.join(partly)}: at some site there is no measured operation.")
     s = run.summary[
         (run.summary["seed"] == "ALL") & (run.summary["metric"] == "execute") & (run.summary["site"] != "ALL")
     ]
@@ -94,7 +98,8 @@ def _answer(run: Run) -> Section:
         peak = run.load.groupby("protocol")["throughput_ops"].max().reindex(run.protocols)
         reached = ", ".join(f"{p} {peak[p]:,.0f}" for p in run.protocols if p in peak.dropna().index)
         text.append(f"Highest throughput reached under the load sweep, operations/s: {reached}. {_saturation(run)}")
-    text.append(_verdict(run))
+    if not violated:
+        text.append(_verdict(run))
     if partial(run):
         text.append(partial(run))
     return Section("answer", "The answer in short", text)

@@ -104,8 +104,16 @@ def test_a_violation_is_said_first(tmp_path: Path) -> None:
     checks[1]["verdict"] = "violated"
     checks[3]["verdict"] = "not decided"
     (folder / "checks.json").write_text(json.dumps(checks))
-    answer = sections(load(folder))[0]
-    assert answer.text[-1].startswith("VIOLATED: 1 checks")
+    assert answer(folder).startswith("VIOLATED: 1 checks")
+
+
+def test_a_protocol_without_numbers_is_said_to_have_none(tmp_path: Path) -> None:
+    folder = run_folder.write(tmp_path)
+    table = pd.read_csv(folder / "summary.csv", dtype={"seed": str})
+    table[table["protocol"] != "raft"].to_csv(folder / "summary.csv", index=False)
+    text = answer(folder)
+    assert "No numbers for raft: no main run both finished and passed its checks." in text
+    assert "nan" not in text
 
 
 def test_a_run_without_numbers_still_has_a_report(tmp_path: Path) -> None:
