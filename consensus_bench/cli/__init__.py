@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from keyword import iskeyword
 
 import click
@@ -58,6 +59,9 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: turns errors into one line and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter is no reason to lose the rest
     try:
         status = group.main(prog_name="consensus-bench", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -168,6 +171,14 @@ def test_terminal_summary_shows_table_picture_and_verdict(written: Path) -> None
     assert "verification: 4 checks, all hold" in text
     assert text.count("█") > 20
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_terminal_that_lacks_a_letter_gets_the_rest(written: Path) -> None:
+    command = [sys.executable, "-c", "from consensus_bench.cli import main; main()", "report", str(written)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "us-east-1 raft   ????" in done.stdout
 
 
 def test_runs_side_by_side(written: Path, tmp_path: Path) -> None:
