@@ -47,6 +47,8 @@ def command(name: str | None, as_list: bool, everything: bool, out: Path | None)
         for attack in ATTACKS.values():
             click.echo(f"{attack.name:<{width}}  {attack.protocol:<11}  {attack.expected:<15}  {attack.assumption}")
         return
+    if out is not None and (out / "manifest.json").exists():
+        raise ConfigError(f"--out {out}: holds a different run; choose another folder or remove this one")
     chosen = list(ATTACKS.values()) if name is None else [find_attack(name)]
     jobs = min(len(chosen), os.cpu_count() or 1)
     outcomes = run_attacks(chosen, _tell if everything else _tell_all, jobs)

@@ -196,6 +196,10 @@ def _refuse_other(folder: Path, scenario: dict[str, Any]) -> None:
     except OSError as error:  # a name that no file can have
         raise ConfigError(f"out '{folder}': cannot be a folder: {error.strerror}; name another") from error
     claim, manifest = _claim(folder), finished(folder)
+    if claim is None and manifest is None and (folder / "report.html").exists():
+        raise ConfigError(
+            f"out '{folder}': holds the report of something else; choose another folder or remove this one"
+        )
     held = claim.scenario if claim else manifest.get("scenario", {}) if manifest else scenario
     differs = different(held, scenario)
     if differs:

@@ -265,6 +265,19 @@ def test_bad_input_is_exit_status_2_and_one_line(
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
+def test_attacks_do_not_write_over_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    words = ["consensus-bench", "break", "promise-not-on-disk", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "holds a different run" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_terminal_gets_a_bar_with_the_runs_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

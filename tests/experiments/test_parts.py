@@ -76,6 +76,13 @@ def test_two_runs_that_begin_in_the_same_second_have_folders_of_their_own(
     assert len({new_folder("x") for _ in range(3)}) == 3
 
 
+def test_a_folder_with_the_report_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("of attacks")
+    with pytest.raises(ConfigError, match="holds the report of something else"), parts_in(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(module, "RUNS", tmp_path / "file" / "runs")
