@@ -264,20 +264,19 @@ def write_topology_figures(
     width, height = margin + 1.045 * count * cell + 0.75, above + count * cell + 0.35
     heat = Figure(figsize=(width, height), dpi=100)
     heat_map(heat.add_axes((margin / width, 0.35 / height, count * cell / width, count * cell / height)), topology)
-    _caption(heat, topology)
+    _caption(heat, topology, "round trips between ")
     paths = _save(heat, folder, "heat-map")
     if any(location is not None for location in topology.locations):
         world = Figure(figsize=(12, 5.15), dpi=100)
         world_map(world.add_axes((0.01, 0.055, 0.98, 0.885)), topology, sites, client_sites, leader)
-        _caption(world, topology)
+        linked = len(topology.sites if sites is None else sites) <= MOST_SITES_WITH_LINKS
+        _caption(world, topology, "round trips between " if linked else "")
         paths += _save(world, folder, "world-map")
     return paths
 
 
-def _caption(figure: Figure, topology: Topology) -> None:
-    figure.suptitle(
-        f"{topology.name}: round trips between {len(topology.sites)} sites", fontsize=12, fontweight="bold", y=0.99
-    )
+def _caption(figure: Figure, topology: Topology, what: str) -> None:
+    figure.suptitle(f"{topology.name}: {what}{len(topology.sites)} sites", fontsize=12, fontweight="bold", y=0.99)
     width = int(figure.get_figwidth() * 72 / (6.5 * 0.52))  # a character is about half as wide as high
     text = fill(f"{topology.source} ({topology.date})", width)
     figure.text(0.01, 0.008, text, fontsize=6.5, color="#555555", va="bottom")

@@ -138,3 +138,10 @@ def test_a_name_in_a_script_that_no_font_has_is_whole_in_the_svg_and_no_warning(
     )
     write_topology_figures(load_topology(str(tmp_path / "mine.csv")), tmp_path)
     assert "東京" in (tmp_path / "heat-map.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("count", "title"), [(10, "round trips between 10 sites"), (11, "aws-2025: 11 sites")])
+def test_a_map_says_round_trips_where_it_shows_them(tmp_path: Path, count: int, title: str) -> None:
+    whole = load_topology("aws-2025")
+    write_topology_figures(whole.select(whole.sites[:count]), tmp_path)
+    assert title in (tmp_path / "world-map.svg").read_text(encoding="utf-8")
