@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ _RENAMED = {"election_timeout": "election_timeout_ms", "heartbeat": "heartbeat_m
 
 
 @click.command("failover")
+@click.argument("scenario", required=False, type=click.Path(path_type=Path))
 @click.option("--at", type=float, help="When the fault begins, simulated seconds.  [default: 5]")
 @click.option("--restart-after", type=float, help="When it is over again, seconds later.  [default: never]")
 @click.option("--trials", type=int, help="Of each fault under each protocol.  [default: 100]")
@@ -38,12 +40,15 @@ _RENAMED = {"election_timeout": "election_timeout_ms", "heartbeat": "heartbeat_m
 )
 @scenario_options
 @click.pass_context
-def command(ctx: click.Context, /, as_json: bool, quiet: bool, **flags: Any) -> None:
+def command(ctx: click.Context, /, scenario: Path | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Try a fault under load, many times, under every protocol: who waits how long, and is anything lost?
 
     The fault (--fault, may be repeated) is crash-leader, crash-site:SITE, pause:leader, partition:leader|*, ... as in
     docs/faults.md; without a time it comes at --at. A protocol without a leader loses the replica at the place where
     the others' leader is. Defaults that differ from those of compare: 4 clients a site, 20 s, --client-timeout 3000.
+
+    SCENARIO: a file (TOML) with kind = "failover" and the flags' names as keys; every study leaves one in its folder.
+    Flags go over what it says.
 
     \b
     consensus-bench failover
@@ -52,16 +57,26 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, **flags: Any) -> 
 
     Exit status: 0; 1 a guarantee was violated; 2 bad input; 130 interrupted (the same command goes on from there).
     """  # fmt: skip
+    from consensus_bench.experiments.scenario import merged, read_toml
+
+    given = {} if scenario is None else read_toml(scenario)
+    where = "" if scenario is None else f"scenario {scenario}"
+    ctx.exit(run_and_report(merged(given, _changes(flags)), where, as_json, quiet))
+
+
+def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool) -> int:
+    """Run the study that ``data`` describes (``where``: the file it is from), write the report, tell the user; the exit
+    status."""
     from consensus_bench.experiments.failover import prepare_failover
     from consensus_bench.experiments.failover_folder import run_failover
     from consensus_bench.report.failover import print_failover, write_failover_report
 
-    setup = prepare_failover(_changes(flags))
+    setup = prepare_failover(data, where)
 
     def run(progress: Progress) -> Outcome:
         return run_failover(setup, progress)
 
-    ctx.exit(tell(run, write_failover_report, print_failover, as_json, quiet))
+    return tell(run, write_failover_report, print_failover, as_json, quiet)
 
 
 def _changes(flags: dict[str, Any]) -> dict[str, Any]:

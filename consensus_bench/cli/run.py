@@ -20,9 +20,14 @@ def command(ctx: click.Context, /, scenario: Path, as_json: bool, quiet: bool, *
 
     Its keys are the flags' names with '_' for '-' (durations in simulated seconds, client_timeout_ms, local_rtt_ms),
     a table [workload] with preset, clients, rate, conflict, reads, size and the rest of a workload's settings, and a
-    table [options.PROTOCOL] each. Every run leaves such a file, scenario.toml, in its folder.
+    table [options.PROTOCOL] each. Every run leaves such a file, scenario.toml, in its folder. If it says
+    kind = "failover" it is a study of `consensus-bench failover`, with more keys: at, restart_after, background,
+    reroute (a table), election_timeout_ms, heartbeat_ms.
     """
+    from consensus_bench.cli import failover
+    from consensus_bench.experiments.failover import is_failover
     from consensus_bench.experiments.scenario import merged, read_toml
 
-    data = merged(read_toml(scenario), changes_from_flags(flags))
-    ctx.exit(run_and_report(data, f"scenario {scenario}", as_json, quiet))
+    given = read_toml(scenario)
+    run = failover.run_and_report if is_failover(given) else run_and_report
+    ctx.exit(run(merged(given, changes_from_flags(flags)), f"scenario {scenario}", as_json, quiet))

@@ -31,6 +31,11 @@ _FLAGS = {
     "conflict_duration": "--conflict-duration",
     "sweep_warmup": "--sweep-warmup",
     "sweep_seeds": "--sweep-seeds",
+    # Of failover alone.
+    "at": "--at",
+    "restart_after": "--restart-after",
+    "election_timeout_ms": "--election-timeout",
+    "heartbeat_ms": "--heartbeat",
 }
 _DEFAULT = Scenario()
 
@@ -39,10 +44,10 @@ def command_line(scenario: Scenario, command: str = "compare", default: Scenario
     """``consensus-bench compare`` with the flags that make it ``scenario``; without flags it is ``default``."""
     words = ["consensus-bench", command]
     for field, flag in _FLAGS.items():
-        value = getattr(scenario, field)
+        value = getattr(scenario, field, None)
         if field == "client_sites" and value == scenario.sites:
             continue  # the default: where the replicas are
-        if value != getattr(default, field):
+        if value != getattr(default, field, None):
             words += [flag, _text(value)]
     words += _workload(scenario)
     if scenario.seeds != default.seeds:
@@ -51,11 +56,15 @@ def command_line(scenario: Scenario, command: str = "compare", default: Scenario
         words += ["--seed", text] if len(scenario.seeds) == 1 and scenario.seeds != (1,) else ["--seeds", text]
     for label, options in scenario.options.items():
         for name, value in options.items():
+            if _text(getattr(scenario, name, None)) == _text(value):
+                continue  # what failover gives to all
             words += ["--set", f"{label}.{name}={_text(value)}"]
     for fault in scenario.faults:
         words += ["--fault", fault_line(fault)]
     for fault in getattr(scenario, "background", ()):
         words += ["--background", fault_line(fault)]
+    for site, other in getattr(scenario, "reroute", {}).items():
+        words += ["--reroute", f"{site}={other}"]
     if scenario.nemesis is not None:
         words += _nemesis(scenario.nemesis)
     return shlex.join(words)

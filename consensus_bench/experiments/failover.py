@@ -6,7 +6,7 @@ meets every phase of it), verified in the same way. One folder: ``failover.csv``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -24,6 +24,7 @@ from consensus_bench.simulation.faults import AnyFault, Fault
 from consensus_bench.simulation.faults.kinds import Crash, Momentary
 from consensus_bench.simulation.faults.parsing import fault_line, parse_faults
 from consensus_bench.simulation.faults.times import time_text
+from consensus_bench.simulation.faults.validation import check_faults
 from consensus_bench.simulation.operations import NEVER
 from consensus_bench.simulation.randomness import plain_stream
 from consensus_bench.simulation.workload import Workload
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from consensus_bench.experiments.statistics import Table
 
 ALL: Final = "ALL"
+KIND: Final = "failover"
+"""The key ``kind`` of a scenario file that is no comparison."""
 DEFAULT_TRIALS: Final = 100
 CLIENTS: Final = 4
 """Per site, where none are given: a low load, so that what is seen is the fault and not a queue."""
@@ -81,16 +84,31 @@ class Failover(Scenario, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"at = {self.at:g}: must lie between the end of the warm-up ({self.warmup:g} s) and a second before "
                 f"the end ({self.duration:g} s)"
             )
+        for fault in (fault for fault in self.faults if fault.at):
+            if not self.warmup < fault.time_ns("at") / NS_PER_S < self.duration - 1:
+                raise ConfigError(
+                    f"fault '{fault_line(fault)}': must begin between the end of the warm-up ({self.warmup:g} s) and a "
+                    f"second before the end ({self.duration:g} s)"
+                )
         if self.restart_after is not None and not 0 < self.restart_after < self.duration - self.at:
             raise ConfigError(
                 f"restart_after = {self.restart_after:g}: must be above 0 and end before {self.duration:g} s"
             )
 
 
+def is_failover(data: Mapping[str, Any]) -> bool:
+    """Whether a scenario file's ``data`` is of such a study: it says so, or has keys that nothing else has."""
+    return data.get("kind") == KIND or any(
+        key in Failover.__struct_fields__ and key not in Scenario.__struct_fields__ for key in data
+    )
+
+
 def make_failover(data: Mapping[str, Any], where: str = "") -> Failover:
     """A validated scenario from plain data (a file, flags): the detection settings handed to the protocols, and a time
     for every fault that has none."""
     values = dict(data)
+    if values.pop("kind", KIND) != KIND:
+        raise ConfigError(f'{where + ": " if where else ""}kind = {data["kind"]!r}: must be "{KIND}" here')
     options = {name: dict(table) for name, table in dict(values.get("options", {})).items()}
     common = {key: values[key] for key in ("election_timeout_ms", "heartbeat_ms") if values.get(key) is not None}
     for entry in values.get("protocols", Failover().protocols) if common else ():
@@ -126,7 +144,12 @@ def _seconds(value: float) -> str:
 
 def prepare_failover(data: Mapping[str, Any], where: str = "") -> Setup:
     """Everything looked up and checked; ``ConfigError`` before any work."""
-    return prepare(make_failover(data, where), where)
+    setup = prepare(make_failover(data, where), where)
+    scenario = setup.scenario
+    assert isinstance(scenario, Failover)
+    check_faults(scenario.background, setup.sites, setup.client_sites, scenario.duration)
+    _reroute(setup, scenario)
+    return setup
 
 
 # Trials.
@@ -177,8 +200,9 @@ def trials(setup: Setup) -> list[Trial]:
     scenario = setup.scenario
     assert isinstance(scenario, Failover)
     found = []
+    names = fault_names(scenario.faults)
     for seed in scenario.seeds:
-        for fault in scenario.faults:
+        for number, fault in enumerate(scenario.faults):
             for contestant in setup.contestants:
                 heartbeat_ms = contestant.all_options(len(setup.sites)).heartbeat_ms
                 moved = _moved(fault, plain_stream(seed, "failover").random() * heartbeat_ms)
@@ -186,12 +210,11 @@ def trials(setup: Setup) -> list[Trial]:
                 settings = msgspec.structs.replace(
                     settings, faults=(moved, *scenario.background), reroute=_reroute(setup, scenario)
                 )
-                name = fault_name(fault)
-                key = f"{contestant.label}-fault{scenario.faults.index(fault)}-seed{seed}"
+                key = f"{contestant.label}-fault{number}-seed{seed}"
                 rate = scenario.workload.rate or len(setup.client_sites) * scenario.workload.clients / TYPICAL_LATENCY_S
                 weight = rate * scenario.duration
                 found.append(
-                    Trial(key, contestant.label, seed, name, setup.client_sites, setup.sites, settings, weight)
+                    Trial(key, contestant.label, seed, names[number], setup.client_sites, setup.sites, settings, weight)
                 )
     return found
 
@@ -212,10 +235,19 @@ def _reroute(setup: Setup, scenario: Failover) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+def fault_names(faults: Sequence[Fault]) -> list[str]:
+    """How each is called in tables: two that differ in time alone are called by their lines."""
+    names = [fault_name(fault) for fault in faults]
+    return [fault_line(fault) if names.count(name) > 1 else name for name, fault in zip(names, faults, strict=True)]
+
+
 def fault_name(fault: Fault) -> str:
     """How a fault is called in tables: its line without the time at which it is tried."""
     line = fault_line(msgspec.structs.replace(fault, at="", duration=""))
-    return {"crash:leader": "crash-leader"}.get(line, line)
+    if line == "crash:leader":
+        return "crash-leader"
+    at_a_site = line.removeprefix("crash:").removesuffix(",clients=true")
+    return f"crash-site:{at_a_site}" if line == f"crash:{at_a_site},clients=true" else line
 
 
 def do_trial(trial: Trial, parts: Parts[TrialResult], stop: Callable[[], bool]) -> None:
@@ -227,12 +259,12 @@ def do_trial(trial: Trial, parts: Parts[TrialResult], stop: Callable[[], bool]) 
 
 def cost(world: World, table: Table, sites: tuple[str, ...]) -> Cost | None:
     """What the fault of a finished trial cost; None if it never took place."""
-    kind = world.settings.faults[0].kind
-    began = [entry.start_ns for entry in world.fault_log if entry.kind == kind and entry.start_ns]
+    fault, window = world.settings.faults[0], window_of(world.settings)
+    earliest_ns = max(fault.time_ns("at"), window.start_ns + 1)
+    began = [entry.start_ns for entry in world.fault_log if entry.kind == fault.kind and entry.start_ns >= earliest_ns]
     if not began:
         return None
     fault_ns = began[0]
-    window = window_of(world.settings)
     quiet = range(window.start_ns, fault_ns)
     by_site = {site: table[column(table, "site") == number] for number, site in enumerate(sites)}
     detected = [at for at, _ in world.suspicions if at >= fault_ns]

@@ -2,7 +2,8 @@
 
 ``failover.csv``: a row per trial and client site, and ``ALL``; ``outages.csv``: what else was measured of each;
 ``summary.csv``: quantiles over the trials, a trial in which it never came to that counting as endless (empty);
-``timeline.csv``: operations completed in each second. ``checks.json`` and ``manifest.json`` as those of ``compare``.
+``timeline.csv``: operations completed in each second; ``faults.csv``: what was injected when.
+``checks.json`` and ``manifest.json`` as those of ``compare``.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from consensus_bench.experiments.comparison import (
     is_this_run,
 )
 from consensus_bench.experiments.elections import quantile
-from consensus_bench.experiments.failover import ALL, Cost, Failover, Trial, TrialResult, do_trial, trials
+from consensus_bench.experiments.failover import ALL, KIND, Cost, Failover, Trial, TrialResult, do_trial, trials
 from consensus_bench.experiments.outage import Outage
 from consensus_bench.experiments.parts import Parts, finished, new_folder, unfinished, write_manifest
 from consensus_bench.experiments.provenance import code_state, versions
 from consensus_bench.experiments.runner import Progress, execute, load_results
 from consensus_bench.experiments.setup import Setup
+from consensus_bench.experiments.statistics import NS_PER_MS
 from consensus_bench.experiments.tables import Row, write_csv
 from consensus_bench.experiments.toml import to_toml
 
@@ -42,6 +44,7 @@ FAILOVER: Final = (
 _MORE: Final = tuple(name for name in Outage.__struct_fields__ if name not in FAILOVER)
 OUTAGES: Final = ("protocol", "seed", "fault", "site", "new_leader", "false_alarms", "false_elections", *_MORE)
 SUMMARY: Final = ("protocol", "fault", "seed", "site", "metric", "trials", "median_ms", "p99_ms", "worst_ms")
+FAULTS: Final = ("protocol", "seed", "fault", "kind", "target", "start_ms", "end_ms")
 METRICS: Final = ("detect", "elect", "unavailable", "recovered90")
 TIMELINE: Final = ("protocol", "seed", "site", "second", "completed_ops")
 
@@ -65,7 +68,7 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
         violations = msgspec.convert(before["violations"], list[Violation])
         return Outcome(folder, violations, before["undecided"], before["runs"], reused=True)
     with Parts(folder, identity, code["sha256"], TrialResult) as parts:
-        (folder / SCENARIO_FILE).write_text(to_toml(identity), encoding="utf-8")
+        (folder / SCENARIO_FILE).write_text(to_toml({"kind": KIND, **identity}), encoding="utf-8")
         interrupted = False
         try:
             execute(planned, parts, do_trial, scenario.jobs, progress)
@@ -77,7 +80,7 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
             write_failover(folder, planned, results)
             manifest = {
                 "format": FORMAT,
-                "kind": "failover",
+                "kind": KIND,
                 "name": scenario.name,
                 "created": parts.created,
                 "wall_seconds": round(time.monotonic() - began, 3),
@@ -89,6 +92,7 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
                 "undecided": outcome.undecided,
                 "code": code,
                 "versions": versions(),
+                "leaderless": _leaderless(planned, results),
                 **described(setup),
             }
             write_manifest(folder, manifest)
@@ -126,6 +130,7 @@ def write_failover(folder: Path, planned: list[Trial], results: dict[str, TrialR
     write_csv(folder / "failover.csv", FAILOVER, _failover(planned, results))
     write_csv(folder / "outages.csv", OUTAGES, _outages(planned, results))
     write_csv(folder / "summary.csv", SUMMARY, _summary(planned, results))
+    write_csv(folder / "faults.csv", FAULTS, _faults(planned, results))
     columns = (*TIMELINE, "fault") if several else TIMELINE
     write_csv(folder / "timeline.csv", columns, _timeline(planned, results, several))
     rows = [
@@ -179,6 +184,24 @@ def _summary(planned: list[Trial], results: dict[str, TrialResult]) -> Iterator[
                 shares = [quantile(ordered, share) for share in (0.5, 0.99, 1.0)]
                 shown = [t if math.isfinite(t) else None for t in shares]
                 yield (protocol, fault, ALL, site, metric, len(times), *shown)
+
+
+def _faults(planned: list[Trial], results: dict[str, TrialResult]) -> Iterator[Row]:
+    for trial in planned:
+        numbers = results[trial.key].verdict.numbers if trial.key in results else None
+        for start_ns, end_ns, kind, target in numbers.faults if numbers else ():
+            times = (start_ns / NS_PER_MS, end_ns / NS_PER_MS)
+            yield (trial.protocol, trial.seed, trial.fault, kind, target, *times)
+
+
+def _leaderless(planned: list[Trial], results: dict[str, TrialResult]) -> list[str]:
+    """The protocols under which nobody ever said that it leads."""
+    led: dict[str, bool] = {}
+    for trial in planned:
+        numbers = results[trial.key].verdict.numbers if trial.key in results else None
+        if numbers is not None:
+            led[trial.protocol] = led.get(trial.protocol, False) or bool(numbers.elections)
+    return [protocol for protocol, seen in led.items() if not seen]
 
 
 def _timeline(planned: list[Trial], results: dict[str, TrialResult], several: bool) -> Iterator[Row]:

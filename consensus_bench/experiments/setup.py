@@ -8,9 +8,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from consensus_bench import contract
 from consensus_bench.contract import ConfigError, Options, Replica
 from consensus_bench.contract.registry import display_name, find_protocol, make_options, protocol_names
 from consensus_bench.experiments.scenario import DEFAULT_SITES, MIN_REPLICAS, Scenario, near
+from consensus_bench.simulation.faults.kinds import ChangeMembers, Fault, HandOver
+from consensus_bench.simulation.faults.parsing import fault_line
 from consensus_bench.simulation.faults.validation import check_faults
 from consensus_bench.simulation.network import Geography, Jitter, parse_jitter
 from consensus_bench.simulation.profiles import Profile, find_profile, profile_names
@@ -87,6 +90,7 @@ def _prepare(scenario: Scenario) -> Setup:
     geography = _geography(selected, scenario, sites, client_sites, jitter)
     first_leader, choice = _first_leader(scenario.leader, sites, geography)
     check_faults(scenario.faults, sites, client_sites, scenario.duration)
+    _check_orders(scenario.faults, contestants)
     if scenario.nemesis is not None:
         scenario.nemesis.validate(len(sites), scenario.duration)
     return Setup(
@@ -153,6 +157,16 @@ def split_entry(entry: str) -> tuple[str, str]:
     if equals and not label.strip():
         raise ConfigError(f"protocol '{entry}': there is no label before '=': write LABEL={spec.strip() or 'NAME'}")
     return (label.strip(), spec.strip()) if equals else ("", entry.strip())
+
+
+def _check_orders(faults: tuple[Fault, ...], contestants: tuple[Contestant, ...]) -> None:
+    """An operator's order must reach somebody: a protocol that does not know it is not struck."""
+    orders = {HandOver: contract.HandOver, ChangeMembers: contract.ChangeMembers}
+    for fault in faults:
+        order = orders.get(type(fault))
+        if order is not None and all(order not in c.protocol.messages for c in contestants):
+            labels = ", ".join(contestant.label for contestant in contestants)
+            raise ConfigError(f"fault '{fault_line(fault)}': strikes nobody: no {fault.kind} is known to {labels}")
 
 
 def _contestants(scenario: Scenario, size: int) -> list[Contestant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,41 @@ def test_it_prints_a_table_and_the_report_can_be_made_again(tmp_path: Path) -> N
     assert {row["metric"] for row in found["summary"]} == {"detect", "elect", "unavailable", "recovered90"}
 
 
+EVERYTHING = ("--protocols", "mine=raft,epaxos", "--at", "4", "--restart-after", "2", "--election-timeout", "700,900",
+              "--heartbeat", "80", "--client-timeout", "1500", "--reroute", "us-east-1=eu-west-1", "--reroute",
+              "eu-west-1=us-west-2", "--background", "lossy-link:all,rate=0.01", "--fault", "pause:leader", "--fault",
+              "crash-site:eu-west-1", "--rate", "20", "--conflict", "5", "--set", "mine.heartbeat_ms=60")  # fmt: skip
+
+
+def test_the_command_in_the_manifest_repeats_the_study(tmp_path: Path) -> None:
+    """Every flag that only failover has is in it."""
+    assert invoke("failover", *QUICK, *EVERYTHING, "--out", str(tmp_path / "run"))[0] == 0
+    before = json.loads((tmp_path / "run" / "manifest.json").read_bytes())
+    program, *words = shlex.split(before["command"])
+    assert program == "consensus-bench"
+    said = invoke(*words, "--jobs", "1", "--out", str(tmp_path / "run"))[1]
+    assert "nothing was run" in said, "the folder holds precisely this study"
+
+
+def test_a_scenario_file_says_what_flags_say(tmp_path: Path) -> None:
+    """The file that a study leaves, by both commands that read one; a file by hand needs no ``kind``."""
+    invoke("failover", *QUICK, *EVERYTHING, "--out", str(tmp_path / "run"))
+    left = tmp_path / "run" / "scenario.toml"
+    for command in ("failover", "run"):
+        assert "nothing was run" in invoke(command, str(left), "--out", str(tmp_path / "run"))[1]
+    mine = tmp_path / "failover.toml"
+    mine.write_text(
+        'sites = ["us-east-1", "us-west-2", "eu-west-1"]\nprotocols = ["raft"]\nseeds = 1\nat = 3\nduration = 9\n'
+        'restart_after = 2\nelection_timeout_ms = [500, 600]\nfaults = ["crash-leader"]\n'
+        '[workload]\nclients = 1\n[reroute]\nus-east-1 = "eu-west-1"\n'
+    )
+    invoke("run", str(mine), "--jobs", "1", "--out", str(tmp_path / "file"))
+    flags = ("--restart-after", "2", "--election-timeout", "500,600", "--reroute", "us-east-1=eu-west-1")
+    invoke("failover", *QUICK, *flags, "--out", str(tmp_path / "flags"))
+    for name in ("failover.csv", "timeline.csv", "outages.csv"):
+        assert (tmp_path / "file" / name).read_bytes() == (tmp_path / "flags" / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -42,6 +78,11 @@ def test_it_prints_a_table_and_the_report_can_be_made_again(tmp_path: Path) -> N
         (("--reroute", "us-east-1"), "--reroute us-east-1: write SITE=SITE"),
         (("--trials", "3", "--seeds", "4"), "give one of the two"),
         (("--fault", "crash:mars"), "mars"),
+        (("--background", "lossy-link:mars|us-east-1"), "mars"),
+        (("--fault", "crash-leader@0.5"), "fault 'crash:leader@500ms': must begin between the end of the warm-up"),
+        (("--fault", "crash-leader@19.5"), "and a second before the end (20 s)"),
+        (("--fault", "hand-over:leader", "--protocols", "epaxos"), "strikes nobody: no hand-over is known to epaxos"),
+        (("missing.toml",), "there is no such file"),
         (("--no-sweeps",), "leave it out"),
         (("--nemesis", "safe"), "one fault at a time"),
         (("--trials", "0"), "seeds = 0"),
