@@ -30,9 +30,11 @@ class Outage(msgspec.Struct, frozen=True):
     is the longest before it. ``concerned``: operations that were open when it began or due later; ``waited``: those of
     them that waited more than a second (in a closed loop a client that waits asks for nothing else, so that few
     operations wait; an open loop has the share that users would feel). ``failed``: never answered. ``retried``: asked
-    for at another replica. ``recovered90_ms``: when the first second begins in which 90 per cent of the earlier
-    throughput is reached; None: never again. The rates and latencies are those before the fault, and those of the last
-    half of the time after it; None where nobody was served.
+    for at another replica. ``held``: chosen, and executed more than a second later (under EPaxos: because they depend
+    on unfinished instances of a dead replica); ``held_ms``: the longest time from commit to execution.
+    ``recovered90_ms``: when the first second begins in which 90 per cent of the earlier throughput is reached; None:
+    never again. The rates and latencies are those before the fault, and those of the last half of the time after it;
+    None where nobody was served.
     """
 
     unavailable_ms: float
@@ -42,6 +44,8 @@ class Outage(msgspec.Struct, frozen=True):
     waited: int
     failed: int
     retried: int
+    held: int
+    held_ms: float
     before_ops: float
     after_ops: float
     before_ms: float | None
@@ -59,6 +63,7 @@ def outage(table: Table, window: Window, fault_ns: int) -> Outage:
     due = column(table, "due_ns")
     left = np.where(answered == NEVER, window.end_ns, answered)
     concerned = (due >= fault_ns) | (left >= fault_ns)
+    held_ns = _held_ns(table[answered >= fault_ns])
     before_ops = throughput(table, before)
     done = np.sort(answered[(answered >= window.start_ns) & (answered < window.end_ns)])
     return Outage(
@@ -69,6 +74,8 @@ def outage(table: Table, window: Window, fault_ns: int) -> Outage:
         waited=int((concerned & (left - due > LONG_WAIT_NS)).sum()),
         failed=int((answered == NEVER).sum()),
         retried=int((column(table, "attempts") > 1).sum()),
+        held=int((held_ns > LONG_WAIT_NS).sum()),
+        held_ms=int(held_ns.max(initial=0)) / NS_PER_MS,
         before_ops=before_ops,
         after_ops=throughput(table, after),
         before_ms=_mean_ms(table, before),
@@ -99,6 +106,13 @@ def _recovered_ms(done: Table, fault_ns: int, end_ns: int, before_ops: float) ->
     counts = ends - np.searchsorted(done, starts)
     enough = np.flatnonzero(counts >= RECOVERED * before_ops * RECOVERY_WINDOW_NS / NS_PER_S)
     return float(starts[enough[0]] - fault_ns) / NS_PER_MS if len(enough) else None
+
+
+def _held_ns(table: Table) -> Table:
+    """From the commit of each operation to its execution, where it was executed."""
+    committed, executed = column(table, "committed_ns"), column(table, "executed_ns")
+    held: Table = (executed - committed)[(committed != NEVER) & (executed != NEVER)]
+    return held
 
 
 def _mean_ms(table: Table, window: Window) -> float | None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.contract import ConfigError
+from consensus_bench.report.faults import FAULT, lanes
 from consensus_bench.report.load import Frame
 from consensus_bench.report.page import Section, Table, number
-from consensus_bench.report.style import BOUND, RC, line, look, save
+from consensus_bench.report.style import RC, line, look, save
 from consensus_bench.report.writing import write_page
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ METRICS: Final = {
     "unavailable": "longest time without a completed operation",
     "recovered90": "until a second with 90 % of the earlier throughput began",
 }
+AFTER: Final = "after"
+"""The last column of the answer: throughput in the last half of what was left, as a share of that before (median)."""
+DEAD_SITE: Final = "crash-site:"
 COLUMNS: Final = ("median_ms", "p99_ms", "worst_ms")
 
 
@@ -67,6 +71,11 @@ class Study:
         frame = self._csv("timeline.csv")
         return frame if "fault" in frame else frame.assign(fault=self.faults[0] if self.faults else "")
 
+    @cached_property
+    def injected(self) -> Frame:
+        """What was injected when, as it took place."""
+        return self._csv("faults.csv")
+
     @property
     def protocols(self) -> list[str]:
         """In the order of the command."""
@@ -107,21 +116,25 @@ def shown(value: float) -> str:
 
 
 def rows_of(study: Study, fault: str, columns: Sequence[str] = COLUMNS) -> list[list[str]]:
-    """A row per protocol: these quantiles of each metric, all sites together."""
+    """A row per protocol: these quantiles of each metric, all sites together, and what is left of the throughput."""
     rows = []
+    outages = study.outages[(study.outages["fault"] == fault) & (study.outages["site"] == ALL)]
+    leaderless = study.manifest["leaderless"]
     for protocol in study.protocols:
         mine = study.summary
         mine = mine[(mine["protocol"] == protocol) & (mine["fault"] == fault) & (mine["site"] == ALL)].set_index(
             "metric"
         )
         if not len(mine):
+            rows.append([protocol, "not struck", *[""] * len(METRICS)])
             continue
         cells = []
         for metric in METRICS:
-            nobody = metric == "elect" and mine.loc[metric, list(COLUMNS)].isna().all()
+            nobody = metric == "elect" and protocol in leaderless
             said = [shown(mine.loc[metric, name]) for name in columns]
             cells.append("no leader" if nobody else " / ".join(said) if len(set(said)) > 1 else said[0])
-        rows.append([protocol, *cells])
+        o = outages[outages["protocol"] == protocol]
+        rows.append([protocol, *cells, f"{(o['after_ops'] / o['before_ops']).median():.0%}"])
     return rows
 
 
@@ -137,12 +150,16 @@ def _answer(study: Study) -> Section:
     tables = []
     for fault in study.faults:
         caption = f"{fault}: milliseconds after it began, median / 99th percentile / worst over the trials, all sites."
-        tables.append(Table(caption, ["protocol", *METRICS], rows_of(study, fault)))
-    text += ["; ".join(f"{name}: {meaning}" for name, meaning in METRICS.items()) + "."]
-    text.append(
-        "Never: in a closed loop the survivors, or a new leader, may be too far away for as many operations as before; "
-        "the latencies before and after, below, say so."
-    )
+        tables.append(Table(caption, ["protocol", *METRICS, AFTER], rows_of(study, fault)))
+    meanings = [f"{name}: {meaning}" for name, meaning in METRICS.items()]
+    text.append(f"{'; '.join(meanings)}; {AFTER}: throughput at the end, as a share of that before.")
+    if not manifest["workload"]["rate"]:
+        text.append(
+            "In a closed loop a client asks for nothing before its last answer: throughput is clients / latency. So "
+            "where latencies are longer for good, because the new leader or the next replica is farther away, 90 % of "
+            "the earlier throughput never comes back, although everybody is served. With --rate the same load keeps "
+            "coming, and recovered90 says when it is served again."
+        )
     return Section("answer", "The answer in short", text, tables)
 
 
@@ -176,9 +193,31 @@ def _fault(study: Study, fault: str, names: dict[str, str]) -> Section:
             names["outage"],
             "How long nothing was completed: anywhere, and at the site that waited most.",
         ),
-        (names["timeline"], "Completed operations a second, all sites: median over the trials, and their range."),
+        (
+            names["timeline"],
+            "Completed operations a second, all sites: median over the trials, and their range. Below: what was "
+            "injected (its median time over the trials).",
+        ),
     ]
-    return Section(fault, f"Fault: {fault}", text, [Table("", columns, per_site, texts=2)], figures)
+    tables = [Table("", columns, per_site, texts=2), _held(study, outages[outages["site"] == ALL])]
+    return Section(fault, f"Fault: {fault}", text, tables, figures)
+
+
+def _held(study: Study, outages: Frame) -> Table:
+    """What waits for others' unfinished commands."""
+    rows = []
+    for protocol in study.protocols:
+        o = outages[outages["protocol"] == protocol]
+        if len(o):
+            longest = o["held_ms"].sort_values()
+            row = [f"{(o['held'] > 0).mean():.0%}", number(o["held"].mean()), number(o["held"].max(), 0)]
+            rows.append([protocol, *row, number(longest.median(), 0), number(longest.iloc[-1], 0)])
+    columns = ["protocol", "trials with any", "a trial", "most", "longest p50 ms", "longest worst ms"]
+    caption = (
+        "Operations that were chosen and executed more than a second later, and the longest time from commit to "
+        "execution: in EPaxos what depends on a dead replica's unfinished instances waits until somebody finishes them."
+    )
+    return Table(caption, columns, rows)
 
 
 def _checks(study: Study) -> Section:
@@ -211,6 +250,7 @@ def draw_outage(study: Study, fault: str) -> Figure:
 
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     trials = study.failover[study.failover["fault"] == fault]
+    dead = fault.removeprefix(DEAD_SITE).split(",") if fault.startswith(DEAD_SITE) else []  # nobody waits there
     for axes, title in zip(panels, ("nobody anywhere was served", "the site that waited most"), strict=True):
         longest = 0.0
         for position, protocol in enumerate(study.protocols):
@@ -218,7 +258,7 @@ def draw_outage(study: Study, fault: str) -> Figure:
             if title.startswith("nobody"):
                 waits = mine[mine["site"] == ALL]["unavailable_ms"]
             else:
-                waits = mine[mine["site"] != ALL].groupby("seed")["unavailable_ms"].max()
+                waits = mine[~mine["site"].isin([ALL, *dead])].groupby("seed")["unavailable_ms"].max()
             if not len(waits):
                 continue
             values = [0.0, *sorted(waits / 1000)]
@@ -236,32 +276,48 @@ def draw_outage(study: Study, fault: str) -> Figure:
 
 
 def draw_timeline(study: Study, fault: str) -> Figure:
-    """Operations completed in each second, all sites together: the median over the trials, and their range."""
+    """Operations completed in each second, all sites together: the median over the trials, and their range; below, what
+    was injected when."""
     import matplotlib.pyplot as plt
 
+    faults = typical(study.injected[study.injected["fault"] == fault])
+    lane_in = 0.35 + 0.28 * faults["kind"].nunique()
     frame = study.timeline[study.timeline["fault"] == fault]
     protocols = [protocol for protocol in study.protocols if (frame["protocol"] == protocol).any()]
-    figure, panels = plt.subplots(
-        len(protocols), 1, figsize=(10, 0.8 + 1.7 * len(protocols)), sharex=True, layout="constrained", squeeze=False
+    heights = [*[1.7] * len(protocols), lane_in]
+    figure, (*panels, below) = plt.subplots(
+        len(heights), 1, figsize=(10, 0.8 + sum(heights)), sharex=True, layout="constrained", height_ratios=heights
     )
-    at = study.manifest["scenario"]["at"]
     for position, protocol in enumerate(protocols):
-        axes = panels[position][0]
+        axes = panels[position]
         mine = frame[frame["protocol"] == protocol].groupby(["seed", "second"])["completed_ops"].sum().unstack("second")
         colour = look(position)["color"]
-        seconds = [second + 0.5 for second in mine.columns]
-        axes.fill_between(seconds, mine.min(), mine.max(), color=colour, alpha=0.2, lw=0)
-        axes.plot(seconds, mine.median(), color=colour, lw=1.8)
-        axes.axvline(at, color=BOUND, ls=":", lw=1.5)
+        edges = range(len(mine.columns) + 1)  # a step a second: a line between would fall before the fault
+        axes.stairs(mine.max(), edges, baseline=mine.min(), fill=True, color=colour, alpha=0.2, lw=0)
+        axes.stairs(mine.median(), edges, baseline=None, color=colour, lw=1.8)
+        for at_ms in (*faults["start_ms"], *faults["end_ms"]):
+            axes.axvline(at_ms / 1000, color=FAULT, ls=":", lw=1.2)
         axes.set_title(protocol, fontsize=11, loc="left")
         axes.set_ylim(bottom=0)
         axes.set_ylabel("ops/s")
-    panels[0][0].annotate(
-        fault, (at, 1.0), xycoords=("data", "axes fraction"), xytext=(4, 3), textcoords="offset points", color=BOUND
-    )
-    panels[-1][0].set_xlabel("simulated time, s")
-    panels[-1][0].set_xlim(0, study.manifest["scenario"]["duration"])
+    below.set_xlim(0, study.manifest["scenario"]["duration"])
+    lanes(below, faults)
+    below.set_xlabel("simulated time, s")
     return figure
+
+
+def typical(injected: Frame) -> Frame:
+    """One run's faults that stand for those of all trials: the n-th of a kind at the median time of all n-th ones."""
+    if not len(injected):
+        return injected
+    turn = injected.groupby(["protocol", "seed", "kind"]).cumcount()
+    groups = injected.assign(turn=turn).groupby(["kind", "turn"], sort=False)
+    rows = groups.agg(start_ms=("start_ms", "median"), end_ms=("end_ms", "median"), target=("target", _common))
+    return rows.reset_index().assign(protocol="", seed=0)
+
+
+def _common(targets: Frame) -> str:
+    return str(targets.iloc[0]) if targets.nunique() == 1 else "one or another"
 
 
 def print_failover(folder: Path, console: Console) -> None:
@@ -272,7 +328,7 @@ def print_failover(folder: Path, console: Console) -> None:
     for fault in study.faults:
         title = f"{fault}: ms after it began, median / worst of {len(study.manifest['seeds'])} trials"
         grid = Grid(title=title, title_justify="left", box=None, pad_edge=False)
-        for name in ("protocol", *METRICS):
+        for name in ("protocol", *METRICS, AFTER):
             grid.add_column(name, justify="left" if name == "protocol" else "right")
         for row in rows_of(study, fault, ("median_ms", "worst_ms")):
             grid.add_row(*row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consensus_bench.report.load import Frame, Run
+from consensus_bench.report.load import Frame
 
 FAULT: Final = "#B22222"
 MOST_LABELS: Final = 10
@@ -12,29 +12,29 @@ SHORTEST_SHARE: Final = 0.004
 """A fault of a moment is drawn as wide as this share of the axis."""
 
 
-def occurrences(run: Run) -> Frame:
-    """A row per fault as it took place: kind, target, start_ms, end_ms, and ``runs``, in how many runs it did."""
+def occurrences(faults: Frame) -> Frame:
+    """A row per fault as it took place: kind, target, start_ms, end_ms, and ``runs``, in how many runs it did.
+    ``faults``: as in ``faults.csv``."""
     columns = ["kind", "target", "start_ms", "end_ms"]
-    faults = run.faults
     if not len(faults):
         return faults
     return faults.groupby(columns, sort=False).size().rename("runs").reset_index().sort_values(["start_ms", "kind"])
 
 
-def shade(axes: Any, run: Run) -> None:
+def shade(axes: Any, faults: Frame) -> None:
     """Shade the time of each fault; the more runs it struck, the darker."""
-    rows = occurrences(run)
-    runs = max(1, len(run.faults[["protocol", "seed"]].drop_duplicates())) if len(rows) else 1
+    rows = occurrences(faults)
+    runs = max(1, len(faults[["protocol", "seed"]].drop_duplicates())) if len(rows) else 1
     for row in rows.itertuples():
         axes.axvspan(row.start_ms / 1e3, row.end_ms / 1e3, color=FAULT, alpha=0.12 * row.runs / runs, lw=0)
 
 
-def lanes(axes: Any, run: Run) -> None:
+def lanes(axes: Any, faults: Frame) -> None:
     """A lane per kind of fault, a bar per occurrence; labelled with its target where there are few."""
-    rows = occurrences(run)
+    rows = occurrences(faults)
     kinds = list(dict.fromkeys(rows["kind"]))
     low, high = axes.get_xlim()
-    runs = max(1, len(run.faults[["protocol", "seed"]].drop_duplicates()))
+    runs = max(1, len(faults[["protocol", "seed"]].drop_duplicates()))
     for row in rows.itertuples():
         width = max((row.end_ms - row.start_ms) / 1e3, SHORTEST_SHARE * (high - low))
         lane = kinds.index(row.kind)
@@ -48,9 +48,9 @@ def lanes(axes: Any, run: Run) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def rows_of(run: Run) -> list[list[str]]:
+def rows_of(faults: Frame) -> list[list[str]]:
     """The rows of the report's table: kind, target, from, to, runs."""
     return [
         [row.kind, row.target, f"{row.start_ms / 1e3:.3f}", f"{row.end_ms / 1e3:.3f}", str(row.runs)]
-        for row in occurrences(run).itertuples()
+        for row in occurrences(faults).itertuples()
     ]

@@ -158,8 +158,8 @@ def timeline(run: Run) -> Figure:
         axes.stairs(total, range(len(total) + 1), baseline=None, label=protocol, **line(number))
     axes.set_ylim(bottom=0)
     if below is not None:
-        shade(axes, run)
-        lanes(below, run)
+        shade(axes, run.faults)
+        lanes(below, run.faults)
     (axes if below is None else below).set_xlabel("simulated time, s")
     axes.set_ylabel("operations/s, all sites")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=7)

@@ -327,7 +327,7 @@ def _resources(run: Run) -> Section:
     caption = "Completed operations per simulated second, mean over seeds."
     if len(run.faults):
         columns = ["fault", "struck", "from s", "to s", "runs"]
-        section.tables.append(Table("What was injected, in simulated time.", columns, rows_of(run), texts=2))
+        section.tables.append(Table("What was injected, in simulated time.", columns, rows_of(run.faults), texts=2))
         caption += " Shaded, and below: what was injected."
     section.figures.append(("timeline", caption))
     return section

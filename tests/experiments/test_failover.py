@@ -11,9 +11,9 @@ import pytest
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.experiments.comparison import Interrupted
-from consensus_bench.experiments.failover import fault_name, make_failover, prepare_failover, trials
+from consensus_bench.experiments.failover import fault_name, fault_names, make_failover, prepare_failover, trials
 from consensus_bench.experiments.failover_folder import FAILOVER, TIMELINE, run_failover
-from consensus_bench.report.failover import Study, rows_of, write_failover_report
+from consensus_bench.report.failover import Study, draw_timeline, rows_of, typical, write_failover_report
 
 SITES = ["us-east-1", "us-west-2", "eu-west-1"]
 
@@ -95,6 +95,44 @@ def test_the_fault_meets_every_phase_of_a_heartbeat() -> None:
     assert len(per_seed) == 40, "every protocol meets the same fault at the same time"
 
 
+def test_every_fault_is_on_the_timeline(tmp_path: Path) -> None:
+    """The one that is tried, at its own time, and what is wrong in the background, which is not taken for it."""
+    ill = study(
+        protocols=["raft", "epaxos"], faults=["crash:eu-west-1@5+3", "hand-over:leader"], seeds=2,
+        background=["crash:us-west-2@2+1", "lossy-link:us-east-1|us-west-2,rate=0.01"], out=str(tmp_path / "run"),
+    )  # fmt: skip
+    run_failover(prepare_failover(ill))
+    faults = rows(tmp_path / "run", "faults.csv")
+    assert len(faults) == 2 * (3 * 3 + 2), "EPaxos knows no hand-over"
+    tried = [row for row in faults if row["fault"] == "crash:eu-west-1" and row["protocol"] == "raft"]
+    assert [row["kind"] for row in tried if row["seed"] == "1"] == ["lossy-link", "crash", "crash"]
+    shown = typical(Study(tmp_path / "run").injected.query("fault == 'crash:eu-west-1'"))
+    spans = {row.target: (row.start_ms, row.end_ms) for row in shown.itertuples()}
+    assert spans["us-west-2"] == (2000, 3000)
+    assert 5000 < spans["eu-west-1"][0] < 5100
+    assert spans["eu-west-1"][1] - spans["eu-west-1"][0] == pytest.approx(3000)
+    *_, below = draw_timeline(Study(tmp_path / "run"), "crash:eu-west-1").axes
+    assert [label.get_text() for label in below.get_yticklabels()] == ["lossy-link", "crash"]
+    crashed = [row for row in rows(tmp_path / "run", "outages.csv") if row["fault"] == "crash:eu-west-1"]
+    assert all(float(row["before_ops"]) > 0 for row in crashed), "measured from the tried fault, not from the other"
+    assert rows_of(Study(tmp_path / "run"), "hand-over:leader")[1][:2] == ["epaxos", "not struck"]
+    assert rows_of(Study(tmp_path / "run"), "crash:eu-west-1")[0][2] == "never", "Raft has a leader; no new one came"
+
+
+def test_what_depends_on_a_dead_replicas_commands_is_held_up(tmp_path: Path) -> None:
+    """EPaxos: a survivor's command that interferes with one that the dead replica had begun is committed at once, and
+    executed when somebody has finished that one (its time-out is 1 to 2 s). A log has no such wait."""
+    busy = study(protocols=["raft", "epaxos"], workload={"clients": 2, "conflict": 100.0}, out=str(tmp_path / "run"))
+    run_failover(prepare_failover(busy))
+    for row in rows(tmp_path / "run", "outages.csv"):
+        if row["protocol"] == "raft":
+            assert (row["held"], float(row["held_ms"]) < 1) == ("0", True)
+        elif row["site"] == "ALL":
+            assert int(row["held"]) >= 2
+            assert 1000 < float(row["held_ms"]) < 2700
+    assert "trials with any" in write_failover_report(tmp_path / "run").read_text(encoding="utf-8")
+
+
 def test_report_and_repetition(folder: Path) -> None:
     page = write_failover_report(folder)
     text = page.read_text(encoding="utf-8")
@@ -104,6 +142,7 @@ def test_report_and_repetition(folder: Path) -> None:
     assert (folder / "figures" / "timeline-1.svg").is_file()
     assert [row[0] for row in rows_of(Study(folder), "crash-leader")] == ["multi-paxos", "raft", "epaxos"]
     assert rows_of(Study(folder), "crash-leader")[2][2] == "no leader"
+    assert 30 < int(rows_of(Study(folder), "crash-leader")[0][-1].rstrip("%")) < 110
     manifest = json.loads((folder / "manifest.json").read_bytes())
     assert manifest["complete"] is True
     assert "consensus-bench failover --sites" in manifest["command"]
@@ -170,9 +209,12 @@ def test_bad_input(changes: dict[str, Any], says: str) -> None:
 
 
 def test_names_of_faults() -> None:
-    for text, name in (("crash-leader", "crash-leader"), ("slow-cpu:leader,factor=8", "slow-cpu:leader,factor=8.0")):
-        scenario = make_failover(study(faults=[text]))
-        assert fault_name(scenario.faults[0]) == name
+    """As the flag has them."""
+    same = ("crash-leader", "crash-site:us-east-1", "crash:us-east-1", "pause:leader", "slow-cpu:leader,factor=8.0")
+    for text in same:
+        assert fault_name(make_failover(study(faults=[text])).faults[0]) == text
+    twice = make_failover(study(faults=["crash-leader@3", "pause:leader", "crash-leader@6"])).faults
+    assert fault_names(twice) == ["crash:leader@3", "pause:leader", "crash:leader@6"]
 
 
 def test_false_elections_are_counted_apart(tmp_path: Path) -> None:

@@ -74,3 +74,12 @@ def test_operations_answered_after_the_load_has_ended() -> None:
     seen = outage(table([*closed_loop(100, 0, 6 * S), (6 * S, 25 * S)]), WINDOW, FAULT)
     assert seen.unavailable_ms == 15_000
     assert (seen.failed, seen.waited) == (0, 1)
+
+
+def test_what_is_chosen_and_waits_to_be_executed() -> None:
+    """Two are held for 1.5 s and 0.4 s after the fault, one for 3 s before it."""
+    rows = table([(2 * S, 5 * S), (6 * S, 8 * S), (7 * S, 8 * S), (9 * S, NEVER)])
+    for row, committed in enumerate((2 * S, 6 * S + 500 * MS, 7 * S + 600 * MS, NEVER)):
+        rows[row][COLUMNS.index("committed_ns")] = committed
+    seen = outage(rows, WINDOW, FAULT)
+    assert (seen.held, seen.held_ms) == (1, 1500)

@@ -23,7 +23,7 @@ def test_faults_are_drawn_and_listed_with_how_many_runs_they_struck(tmp_path: Pa
     folder = run_folder.write(tmp_path / "run")
     (folder / "faults.csv").write_text(ROWS)
     run = load(folder)
-    assert occurrences(run)[["kind", "runs"]].to_numpy().tolist() == [["crash", 3], ["corrupt-record", 1]]
+    assert occurrences(run.faults)[["kind", "runs"]].to_numpy().tolist() == [["crash", 3], ["corrupt-record", 1]]
     section = next(s for s in sections(run) if any(name == "timeline" for name, _ in s.figures))
     assert section.tables[-1].rows == [
         ["crash", "us-east-1", "3.000", "5.000", "3"],
