@@ -161,7 +161,7 @@ def split_entry(entry: str) -> tuple[str, str]:
 
 def _check_orders(faults: tuple[Fault, ...], contestants: tuple[Contestant, ...]) -> None:
     """An operator's order must reach somebody: a protocol that does not know it is not struck."""
-    orders = {HandOver: contract.HandOver, ChangeMembers: contract.ChangeMembers}
+    orders: dict[type[Fault], type] = {HandOver: contract.HandOver, ChangeMembers: contract.ChangeMembers}
     for fault in faults:
         order = orders.get(type(fault))
         if order is not None and all(order not in c.protocol.messages for c in contestants):
