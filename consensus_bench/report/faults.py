@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consensus_bench.report.load import Frame
+from consensus_bench.report.load import Frame, Run
 
 FAULT: Final = "#B22222"
 MOST_LABELS: Final = 10
@@ -46,6 +46,18 @@ def lanes(axes: Any, faults: Frame) -> None:
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set_ylim(len(kinds) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
+
+
+def never_struck(run: Run) -> list[str]:
+    """The scenario's faults of whose kind nobody was struck, and under which protocols: their trigger never came, or the
+    protocol does not know the order."""
+    said = []
+    for fault in run.manifest["scenario"].get("faults", []):
+        struck = set(run.faults[run.faults["kind"] == fault["kind"]]["protocol"]) if len(run.faults) else set()
+        spared = [protocol for protocol in run.protocols if protocol not in struck]
+        if spared:
+            said.append(f"{fault['kind']}:{fault['target']} struck nobody under {', '.join(spared)}")
+    return said
 
 
 def rows_of(faults: Frame) -> list[list[str]]:

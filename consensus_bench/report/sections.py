@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from consensus_bench.report.faults import rows_of
+from consensus_bench.report.faults import never_struck, rows_of
 from consensus_bench.report.load import Frame, Run
 from consensus_bench.report.page import Section, Table, number
 from consensus_bench.report.settings import settings
@@ -329,6 +329,7 @@ def _resources(run: Run) -> Section:
         columns = ["fault", "struck", "from s", "to s", "runs"]
         section.tables.append(Table("What was injected, in simulated time.", columns, rows_of(run.faults), texts=2))
         caption += " Shaded, and below: what was injected."
+    section.text += [f"{line}." for line in never_struck(run)]
     section.figures.append(("timeline", caption))
     return section
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from consensus_bench.report.faults import never_struck
 from consensus_bench.report.load import Run, load
 from consensus_bench.report.page import number
 from consensus_bench.report.sections import LEAST_SAMPLES, NO_NUMBERS, overall, partial
@@ -43,6 +44,8 @@ def print_summary(folder: str | Path, console: Console) -> None:
     wrong = [f"{violated} violated"] if violated else []
     wrong += [f"{undecided} not decided"] if undecided else []
     console.print(f"verification: {len(run.checks)} checks, {', '.join(wrong) or 'all hold'}")
+    for line in never_struck(run):
+        console.print(line)
     if partial(run):
         console.print(partial(run))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import run_folder
 
-from consensus_bench.report.faults import occurrences
+from consensus_bench.report.faults import never_struck, occurrences
 from consensus_bench.report.figures import timeline
 from consensus_bench.report.load import load
 from consensus_bench.report.sections import sections
@@ -35,6 +35,20 @@ def test_faults_are_drawn_and_listed_with_how_many_runs_they_struck(tmp_path: Pa
     assert (below.patches[0].get_x(), below.patches[0].get_width()) == (3.0, 2.0)
     assert below.patches[1].get_width() > 0, "a fault of a moment is seen"
     assert [round(patch.get_alpha(), 3) for patch in above.patches if patch.get_alpha()] == [0.09, 0.03]
+
+
+def test_what_struck_nobody_is_said(tmp_path: Path) -> None:
+    faults = [
+        {"kind": "crash", "target": "us-east-1"},
+        {"kind": "corrupt-record", "target": "any 1"},
+        {"kind": "pause", "target": "leader"},
+    ]
+    folder = run_folder.write(tmp_path / "run", scenario={"faults": faults, "duration": 10})
+    (folder / "faults.csv").write_text(ROWS)
+    assert never_struck(load(folder)) == [
+        "corrupt-record:any 1 struck nobody under raft",
+        "pause:leader struck nobody under raft, epaxos",
+    ]
 
 
 def test_a_run_without_faults_has_one_panel_and_no_table(tmp_path: Path) -> None:
