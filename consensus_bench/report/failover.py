@@ -134,7 +134,9 @@ def rows_of(study: Study, fault: str, columns: Sequence[str] = COLUMNS) -> list[
             said = [shown(mine.loc[metric, name]) for name in columns]
             cells.append("no leader" if nobody else " / ".join(said) if len(set(said)) > 1 else said[0])
         o = outages[outages["protocol"] == protocol]
-        rows.append([protocol, *cells, f"{(o['after_ops'] / o['before_ops']).median():.0%}"])
+        served = o[o["before_ops"] > 0]
+        left = (served["after_ops"] / served["before_ops"]).median()
+        rows.append([protocol, *cells, f"{left:.0%}" if len(served) else "nobody served"])
     return rows
 
 
@@ -334,6 +336,9 @@ def print_failover(folder: Path, console: Console) -> None:
             grid.add_row(*row)
         console.print(grid)
         console.print()
+    done, planned = study.manifest["runs"], study.manifest["planned_runs"]
+    if done < planned:
+        console.print(f"interrupted: only {done} of {planned} trials are in these numbers")
     failed, retried, twice = (int(study.failover[study.failover["site"] == ALL][n].sum()) for n in
                               ("failed", "retried", "duplicates"))  # fmt: skip
     console.print(f"operations never answered: {failed}, retried: {retried}, executed twice: {twice}")

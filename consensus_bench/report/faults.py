@@ -49,7 +49,7 @@ def lanes(axes: Any, faults: Frame) -> None:
 
 
 def never_struck(run: Run) -> list[str]:
-    """The scenario's faults of whose kind nobody was struck, and under which protocols: their trigger never came, or the
+    """The scenario's faults of whose kind nobody was struck, and under which protocols: the trigger never came, or the
     protocol does not know the order."""
     said = []
     for fault in run.manifest["scenario"].get("faults", []):

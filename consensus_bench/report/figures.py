@@ -157,6 +157,8 @@ def timeline(run: Run) -> Figure:
         total = total.reindex(range(int(total.index.max()) + 1), fill_value=0)  # a second without answers is a zero
         axes.stairs(total, range(len(total) + 1), baseline=None, label=protocol, **line(number))
     axes.set_ylim(bottom=0)
+    if len(data):
+        axes.set_xlim(0, int(data["second"].max()) + 1)
     if below is not None:
         shade(axes, run.faults)
         lanes(below, run.faults)
