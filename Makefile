@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: compare test lint format bench tlc notebook reference elections failover reads protection break soak track-record explored liveness lock clean
+.PHONY: compare test lint format bench tlc notebook reference elections failover quepaxa reads protection break soak track-record explored liveness lock clean
 
 compare: $(STAMP)
 	$(BIN)/consensus-bench compare
@@ -63,6 +63,10 @@ elections: $(STAMP)
 # The leader's death under each protocol, and the trade between outage and false elections.
 failover: $(STAMP)
 	$(BIN)/python results/failover/make.py
+
+# QuePaxa's published rule for the time-outs of leaders beside ours.
+quepaxa: $(STAMP)
+	$(BIN)/python results/quepaxa/make.py
 
 # Ways to read side by side: the log, ReadIndex, leases, quorum reads.
 reads: $(STAMP)
