@@ -1,5 +1,5 @@
-"""Sets QuePaxa's published rule for the time-outs of leaders beside ours: `make quepaxa`. Writes report.md, timeouts.csv
-and figures/ here.
+"""Sets QuePaxa's published rule for the time-outs of leaders beside ours: `make quepaxa`. Writes here report.md,
+timeouts.csv and figures/.
 
 Tennage et al., "QuePaxa: Escaping the Tyranny of Timeouts in Consensus", SOSP 2023: Multi-Paxos and Raft in Tokyo,
 Mumbai, Singapore, Ireland and Sao Paulo, the leader crashes under an open loop.
