@@ -34,15 +34,17 @@ from epaxos_mutants import (
 )
 from epaxos_table import MS, Table, get, put
 
-from consensus_bench.contract import NOOP
+from consensus_bench.contract import NOOP, Cluster, Context
 from consensus_bench.contract.context import BROADCAST_UNSYNCED
 from consensus_bench.contract.steps import Deliver
+from consensus_bench.exploration import Faults, Load, run_seeds
 from protocols.epaxos import LONG_PATIENCE_SWEEPS, PATIENCE_SWEEPS, EPaxos
 from protocols.epaxos_messages import (
     ACCEPTED,
     Accept,
     AcceptOk,
     Commit,
+    EPaxosOptions,
     PreAccept,
     PreAcceptOk,
     PreAcceptReply,
@@ -832,3 +834,42 @@ def test_sosp13_with_any_fast_quorum_recovery_cannot_tell_who_voted() -> None:
         later = table.decision(2, (0, 0))
         assert later == (put(1), (-1, 0, -1, -1, -1))
         assert (decisions[unsafe] in (None, later)) == (not unsafe)
+
+
+# --- all at once ------------------------------------------------------------------------------------------------------
+
+
+class Impatient(EPaxos):
+    """Recovers one unfinished instance after the other, at every sweep."""
+
+    __slots__ = ("turn",)
+
+    def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.turn = me
+
+    def _sweep(self, ctx: Context) -> None:
+        for instance_id in self.graph.missing():
+            if not self._committed(instance_id):
+                self._instance(instance_id)
+        unfinished = sorted(self.live.keys() - self.recovering.keys()) or sorted(self.live)
+        if unfinished:
+            self.turn += 1
+            self.start_recovery(ctx, unfinished[self.turn % len(unfinished)])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"thrifty": True, "snapshot_every": 2}, {"rules": "sosp13"}, {"rules": "sosp13", "toq": True}],
+    ids=lambda settings: "-".join(map(str, settings.values())) or "star",
+)
+def test_random_schedules_with_many_recoveries(settings: dict[str, Any]) -> None:
+    """Longer ones, of more sizes, have found an instance led under a number already decided: one in some thousands."""
+    faults = Faults(
+        steps=300, timer=0.1, early=1.0, late=0.1, drop=0.05, crash=0.04, restart=0.08, crashed_at_most=3, damage=0.3
+    )
+    for size in (4, 5):
+        summary = run_seeds(
+            Impatient, range(8), size=size, settings=settings, faults=faults, load=Load(commands=8, keys=1)
+        )
+        assert summary.messages["RecoverOk"] > 50
