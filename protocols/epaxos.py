@@ -39,7 +39,6 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Mapping
-from math import ceil
 from typing import Any, ClassVar, Final
 
 from consensus_bench.contract import (
@@ -108,10 +107,9 @@ class EPaxos(EPaxosReads):
     """One EPaxos replica: command leader for its clients, acceptor for the others, recoverer when needed."""
 
     __slots__ = (
-        "checkpoints", "fetching", "heard", "last_open_ns", "queue", "quorum", "reported", "requests", "retry_ticks",
+        "checkpoints", "fetching", "heard", "last_open_ns", "queue", "quorum", "reported", "requests",
         "silence", "targets", "toq_delay_ns",
     )  # fmt: skip
-    constants: ClassVar[tuple[str, ...]] = ("retry_ticks",)
     name = "epaxos"
     options_type = EPaxosOptions
     messages: ClassVar[tuple[type[Message], ...]] = (
@@ -127,7 +125,6 @@ class EPaxos(EPaxosReads):
         super().__init__(me, cluster, options)
         self.requests: dict[int, set[int]] = {}
         """By client, the sequence numbers asked of this replica and not executed: these get an answer."""
-        self.retry_ticks = ceil(options.retry_ms / options.heartbeat_ms) + 1
         self.heard = 0
         """Who sent ``Executed`` since the last sweep, as a bit mask; ``silence``: how many sweeps each did not."""
         self.silence = [0] * cluster.size

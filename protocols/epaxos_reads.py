@@ -15,6 +15,7 @@ to an earlier life's questions.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import ClassVar
 
 from consensus_bench.contract import Cluster, Command, Context, Key
@@ -26,11 +27,12 @@ from protocols.epaxos_repair import EPaxosRepair
 class EPaxosReads(EPaxosRepair):
     """What a replica needs for them."""
 
-    __slots__ = ("queries", "reading", "reads_apart", "round", "waited", "waiting_reads")
-    constants: ClassVar[tuple[str, ...]] = ("reads_apart",)
+    __slots__ = ("queries", "query_ticks", "reading", "reads_apart", "retry_ticks", "round", "waited", "waiting_reads")
+    constants: ClassVar[tuple[str, ...]] = ("reads_apart", "retry_ticks")
 
     def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
         super().__init__(me, cluster, options)
+        self.retry_ticks = ceil(options.retry_ms / options.heartbeat_ms) + 1
         self.reads_apart = options.reads == "quorum"
         self.reading: set[tuple[int, int]] = set()
         """(client, sequence) of the reads under way."""
@@ -38,6 +40,8 @@ class EPaxosReads(EPaxosRepair):
         """The number of our last question."""
         self.queries: dict[int, tuple[Command, int, Dependencies]] = {}
         """By number: the read, who has answered (bit mask), the latest writes that any of them knows."""
+        self.query_ticks = 0
+        """Ticks, with questions open, since these were last asked again."""
         self.waiting_reads: dict[Key, list[tuple[Command, Dependencies]]] = {}
         """Reads that wait for these writes, by key."""
         self.waited: set[tuple[int, int]] = set()
@@ -115,12 +119,15 @@ class EPaxosReads(EPaxosRepair):
                     self._look_up(ctx, command)
 
     def _ask_reads_again(self, ctx: Context) -> None:
-        """At every tick: what lacks answers is asked again; a number may have become known without a decision. A read
-        that has waited since the last tick begins anew: it may wait for a write that crashes have made everybody
-        forget who had heard of it, and then later answers do not name it any more."""
-        for number, (command, voters, _) in self.queries.items():
-            silent = tuple(r for r in self.others if not voters >> r & 1)
-            ctx.broadcast_unsynced(silent, ReadQuery(self.life, number, command.key))
+        """At every tick: what has lacked answers for long is asked again; a number may have become known without a
+        decision. A read that has waited since the last tick begins anew: it may wait for a write that crashes have made
+        everybody forget who had heard of it, and then later answers do not name it any more."""
+        self.query_ticks = self.query_ticks + 1 if self.queries else 0
+        if self.query_ticks >= self.retry_ticks:
+            self.query_ticks = 0
+            for number, (command, voters, _) in self.queries.items():
+                silent = tuple(r for r in self.others if not voters >> r & 1)
+                ctx.broadcast_unsynced(silent, ReadQuery(self.life, number, command.key))
         for key in list(self.waiting_reads):
             self._serve_reads(ctx, key)
         waiting = [(key, read) for key, reads in self.waiting_reads.items() for read, _ in reads]

@@ -88,12 +88,10 @@ def row(run: Any, way: str) -> tuple[Any, ...]:
     costs = run.costs[run.costs["protocol"] == label(way)].iloc[0]
     share = costs["commits"] / len(o)  # reads beside the log are not committed
     peak = run.load[run.load["protocol"] == label(way)]["throughput_ops"].max()
-    return (
-        way, round(by_site[True]["us-east-1"], 1), round(by_site[True].mean(), 1),
-        round(o[o["reads"]]["ms"].quantile(0.99), 1), round(by_site[False].mean(), 1),
-        round(costs["messages_per_commit"] * share, 1), round(costs["fsyncs_per_commit"] * share, 2), round(peak, -2),
-        WAYS[way][2],
-    )  # fmt: skip
+    here, everywhere, p99 = by_site[True]["us-east-1"], by_site[True].mean(), o[o["reads"]]["ms"].quantile(0.99)
+    latency = [round(float(ms), 1) for ms in (here, everywhere, p99, by_site[False].mean())]
+    messages, fsyncs = float(costs["messages_per_commit"] * share), float(costs["fsyncs_per_commit"] * share)
+    return (way, *latency, round(messages, 1), round(fsyncs, 2), round(float(peak), -2), WAYS[way][2])
 
 
 def page(rows: list[tuple[Any, ...]]) -> str:

@@ -65,6 +65,10 @@ def test_questions_that_were_lost_are_asked_again_and_old_answers_count_for_noth
     table.drop()
     table.request(2, get(2))
     assert not table.messages, "it is under way already"
+    replica = table.replicas[2]
+    for _ in range(replica.retry_ticks - 1):
+        table.timer(2, "tick")
+        assert not table.under_way(ReadQuery, 2, 0), "the answers may be under way as long"
     table.timer(2, "tick")
     assert table.under_way(ReadQuery, 2, 0) == [old]
     table.crash(2)
