@@ -48,7 +48,10 @@ class Study:
     def _csv(self, name: str) -> Frame:
         import pandas as pd
 
-        return pd.read_csv(self.folder / name)
+        path = self.folder / name
+        if not path.is_file():
+            raise ConfigError(f"{path}: is not there any more; the report cannot be made again without it")
+        return pd.read_csv(path)
 
     @cached_property
     def failover(self) -> Frame:
@@ -119,7 +122,7 @@ def rows_of(study: Study, fault: str, columns: Sequence[str] = COLUMNS) -> list[
     """A row per protocol: these quantiles of each metric, all sites together, and what is left of the throughput."""
     rows = []
     outages = study.outages[(study.outages["fault"] == fault) & (study.outages["site"] == ALL)]
-    leaderless = study.manifest["leaderless"]
+    leaderless = study.manifest.get("leaderless", [])
     for protocol in study.protocols:
         mine = study.summary
         mine = mine[(mine["protocol"] == protocol) & (mine["fault"] == fault) & (mine["site"] == ALL)].set_index(

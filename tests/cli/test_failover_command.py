@@ -36,6 +36,13 @@ def test_it_prints_a_table_and_the_report_can_be_made_again(tmp_path: Path) -> N
     assert {row["metric"] for row in found["summary"]} == {"detect", "elect", "unavailable", "recovered90"}
 
 
+def test_a_folder_that_was_thinned_out_is_refused_in_one_line(tmp_path: Path) -> None:
+    invoke("failover", *QUICK, "--out", str(tmp_path / "run"))
+    (tmp_path / "run" / "outages.csv").unlink()
+    with pytest.raises(ConfigError, match=r"outages.csv: is not there any more"):
+        invoke("report", str(tmp_path / "run"))
+
+
 EVERYTHING = ("--protocols", "mine=raft,epaxos", "--at", "4", "--restart-after", "2", "--election-timeout", "700,900",
               "--heartbeat", "80", "--client-timeout", "1500", "--reroute", "us-east-1=eu-west-1", "--reroute",
               "eu-west-1=us-west-2", "--background", "lossy-link:all,rate=0.01", "--fault", "pause:leader", "--fault",
