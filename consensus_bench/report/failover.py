@@ -196,7 +196,7 @@ def _fault(study: Study, fault: str, names: dict[str, str]) -> Section:
     figures = [
         (
             names["outage"],
-            "How long nothing was completed: anywhere, and at the site that waited most.",
+            "Distributions over the trials: how long it took, and how long nothing was completed.",
         ),
         (
             names["timeline"],
@@ -250,33 +250,48 @@ def _settings(study: Study) -> Section:
 
 
 def draw_outage(study: Study, fault: str) -> Figure:
-    """The distribution of the outage over the trials: of everybody together, and at the site that waited most."""
+    """Distributions over the trials: of the outage of everybody together and at the site that waited most, and of what
+    makes it up. A trial in which it never came to that keeps its curve below 1."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     trials = study.failover[study.failover["fault"] == fault]
     dead = fault.removeprefix(DEAD_SITE).split(",") if fault.startswith(DEAD_SITE) else []  # nobody waits there
-    for axes, title in zip(panels, ("nobody anywhere was served", "the site that waited most"), strict=True):
-        longest = 0.0
+    together, sites = trials[trials["site"] == ALL], trials[~trials["site"].isin([ALL, *dead])]
+    shown = {
+        "until another replica acts on the silence": together.set_index("protocol")["detect_ms"],
+        "until a command is committed under a new leader": together.set_index("protocol")["elect_ms"],
+        "longest time in which nobody anywhere was answered": together.set_index("protocol")["unavailable_ms"],
+        "the same at the site that waited most": sites.groupby(["protocol", "seed"])["unavailable_ms"]
+        .max()
+        .droplevel(1),
+    }
+    shown = {title: times for title, times in shown.items() if times.notna().any()}
+    figure, grid = plt.subplots(
+        -(-len(shown) // 2),
+        2,
+        figsize=(10, 3.4 * -(-len(shown) // 2)),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    panels = list(grid.flat)
+    for axes, (title, times) in zip(panels, shown.items(), strict=False):
         for position, protocol in enumerate(study.protocols):
-            mine = trials[trials["protocol"] == protocol]
-            if title.startswith("nobody"):
-                waits = mine[mine["site"] == ALL]["unavailable_ms"]
-            else:
-                waits = mine[~mine["site"].isin([ALL, *dead])].groupby("seed")["unavailable_ms"].max()
-            if not len(waits):
-                continue
-            values = [0.0, *sorted(waits / 1000)]
-            axes.step(
-                values, [i / len(waits) for i in range(len(waits) + 1)], where="post", label=protocol, **line(position)
-            )
-            longest = max(longest, values[-1])
-        axes.set_title(title, fontsize=11)
-        axes.set_xlabel("longest time without a completed operation, s")
-        axes.set_xlim(0, longest * 1.05 or 1)
-    panels[0].set_ylabel("share of trials")
+            mine = times[times.index == protocol]
+            if mine.notna().any():
+                values = [0.0, *sorted(mine.dropna() / 1000)]
+                shares = [i / len(mine) for i in range(len(values))]
+                axes.step(values, shares, where="post", label=protocol, **line(position))
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("s")
+        axes.set_xlim(0, times.max() / 1000 * 1.05 or 1)
+    for axes in panels[len(shown) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel("share of trials")
     panels[0].set_ylim(0, 1.02)
-    panels[0].legend(loc="lower right")
+    handles, labels = panels[len(shown) - 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
