@@ -180,18 +180,19 @@ def _fault(study: Study, fault: str, names: dict[str, str]) -> Section:
             waits = t["unavailable_ms"].sort_values()
             row = [number(o["usual_ms"].median(), 0), number(waits.median(), 0), number(waits.iloc[-1], 0)]
             row += [f"{o['waited'].sum() / max(1, o['concerned'].sum()):.1%}"]
-            row += [str(t[name].sum()) for name in ("failed", "retried", "duplicates")]
+            row.append(" / ".join(str(t[name].sum()) for name in ("failed", "retried", "duplicates")))
             for unit in ("ops", "ms"):
                 row.append(" → ".join(number(o[f"{when}_{unit}"].mean()) for when in ("before", "after")))
             per_site.append([site, protocol, *row])
     columns = [
-        "site", "protocol", "usual gap ms", "outage p50 ms", "outage worst ms", "waited > 1 s", "failed", "retried",
-        "twice", "ops/s before → after", "latency ms before → after",
+        "site", "protocol", "usual gap ms", "outage p50 ms", "worst ms", "waited > 1 s", "failed / retried / twice",
+        "ops/s", "latency ms",
     ]  # fmt: skip
     text = [
         "Per client site; outage: the longest time without a completed operation that ended after the fault began. "
         "Waited: of the operations that were open then or due later. Failed, retried, executed twice: sums over the "
-        "trials. Before and after: means over the trials, after = the last half of the time that was left.",
+        "trials. Ops/s before → after, latency ms before → after: means over the trials; after: the last half of the "
+        "time that was left.",
     ]
     figures = [
         (
