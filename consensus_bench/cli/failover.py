@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consensus_bench.cli.options import changes_from_flags, scenario_options
+from consensus_bench.cli.options import SWEEPS, adapt, changes_from_flags, scenario_options
 from consensus_bench.cli.running import tell
 from consensus_bench.contract.errors import ConfigError
 
@@ -45,7 +45,7 @@ def command(ctx: click.Context, /, scenario: Path | None, as_json: bool, quiet: 
 
     The fault (--fault, may be repeated) is crash-leader, crash-site:SITE, pause:leader, partition:leader|*, ... as in
     docs/faults.md; without a time it comes at --at. A protocol without a leader loses the replica at the place where
-    the others' leader is. Defaults that differ from those of compare: 4 clients a site, 20 s, --client-timeout 3000.
+    the others' leader is.
 
     SCENARIO: a file (TOML) with kind = "failover" and the flags' names as keys; every study leaves one in its folder.
     Flags go over what it says.
@@ -79,14 +79,22 @@ def run_and_report(data: dict[str, Any], where: str, as_json: bool, quiet: bool)
     return tell(run, write_failover_report, print_failover, as_json, quiet)
 
 
+adapt(
+    command,
+    hidden=(*SWEEPS, "nemesis"),
+    defaults={"clients": "4", "seeds": "--trials", "duration": "20", "client_timeout": "3000"},
+)
+
+
 def _changes(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags that were given, as keys of a scenario."""
     flags = dict(flags)
-    if flags.pop("no_sweeps", False):
-        raise ConfigError("--no-sweeps: failover has none; leave it out")
+    for name in SWEEPS:
+        given = flags.pop(name)
+        if given is not None and given is not False:
+            raise ConfigError(f"--{name.replace('_', '-')}: failover has no sweeps; leave it out")
     trials, reroutes, timeout = (flags.pop(name) for name in ("trials", "reroutes", "election_timeout"))
-    given = {_RENAMED.get(name, name): value for name, value in flags.items()}
-    changes = changes_from_flags(given)
+    changes = changes_from_flags({_RENAMED.get(name, name): value for name, value in flags.items()})
     if trials is not None:
         if "seeds" in changes:
             raise ConfigError(f"--trials {trials} and --seeds: give one of the two")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,6 +18,8 @@ _WORKLOAD = {"workload": "preset", "clients": "clients", "rate": "rate", "confli
              "size": "size"}  # fmt: skip
 _LISTS = ("sites", "client_sites", "protocols")
 _LEVELS = ("load_rates", "conflict_levels")
+SWEEPS: Final = (*_LEVELS, "load_duration", "conflict_duration", "sweep_warmup", "sweep_seeds", "no_sweeps")
+"""The flags of the sweeps of ``compare``."""
 
 
 # Completion of values.
@@ -165,6 +167,16 @@ def scenario_options(command: F) -> F:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def adapt(command: click.Command, hidden: Collection[str], defaults: Mapping[str, str]) -> None:
+    """Of the flags of a scenario, ``hidden`` are not in the help of ``command``, and some have other ``defaults``."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name in hidden:
+            option.hidden = True
+        elif isinstance(option, click.Option) and option.name in defaults:
+            text = (option.help or "").partition("  [default")[0]
+            option.help = f"{text}  [default: {defaults[option.name]}]"
 
 
 def changes_from_flags(flags: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from consensus_bench.cli import group
+from consensus_bench.cli import compare, failover, group
 from consensus_bench.contract import ConfigError
 
 QUICK = ("--sites", "us-east-1,us-west-2,eu-west-1", "--protocols", "raft", "--clients", "1", "--duration", "9", "--at",
@@ -91,6 +91,7 @@ def test_a_scenario_file_says_what_flags_say(tmp_path: Path) -> None:
         (("--fault", "hand-over:leader", "--protocols", "epaxos"), "strikes nobody: no hand-over is known to epaxos"),
         (("missing.toml",), "there is no such file"),
         (("--no-sweeps",), "leave it out"),
+        (("--sweep-warmup", "0"), "--sweep-warmup: failover has no sweeps"),
         (("--nemesis", "safe"), "one fault at a time"),
         (("--trials", "0"), "seeds = 0"),
         (("--at", "nan"), "at = nan"),
@@ -101,3 +102,13 @@ def test_bad_input(words: tuple[str, ...], says: str) -> None:
         invoke("failover", *words)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_help_is_that_of_failover(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own defaults, and no flags of sweeps; those of ``compare`` stay what they are."""
+    helps = {}
+    for command in (failover.command, compare.command):
+        command.main(["--help"], standalone_mode=False)
+        helps[command.name] = " ".join(capsys.readouterr().out.split())
+    assert "one operation under way. [default: 4]" in helps["failover"] and "sweep" not in helps["failover"]
+    assert "one operation under way. [default: 10]" in helps["compare"] and "--sweep-warmup" in helps["compare"]
