@@ -109,7 +109,7 @@ def _judged(table: Table, begins: int, ends: int) -> Finding:
         return found
     turns = f"after step {ends} the state is that after step {begins} with higher rounds, so that these steps can be"
     return msgspec.structs.replace(
-        found, verdict=LIVENESS, falls="something is decided", detail=f"{turns} repeated for ever; nothing is chosen"
+        found, verdict=LIVENESS, falls="a decision", detail=f"{turns} repeated for ever; nothing is chosen"
     )
 
 

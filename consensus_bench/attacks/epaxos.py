@@ -13,6 +13,7 @@ RULES: Final = "consensus_bench.attacks.rules.epaxos:"
 SOSP: Final = 'Moraru, Andersen, Kaminsky, "There Is More Consensus in Egalitarian Parliaments" (SOSP 2013)'
 NO_RECOVERY: Final = Bounds(ballots=1, timeouts=0)
 CRASH: Final = Bounds(ballots=1, timeouts=0, crashes=1)
+RETRY: Final = Bounds(ballots=1, timeouts=0, commands=1, requests="anywhere")
 MOST_SWEEPS: Final = 64
 
 
@@ -88,6 +89,13 @@ ATTACKS: Final = (
         guarantee="interfering commands execute in one order",
         change="_ordered leaves a component as it was found",
         source=f"{SOSP}, section 4.3.2",
+    ),
+    _attack(
+        "retry-executed-twice-epaxos", "UnsafeRetriesExecuted", RETRY,
+        assumption="a command that was asked of two replicas is recognised by the state machine",
+        guarantee="each command takes effect once",
+        change="sessions remember nothing",
+        source='Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3',
     ),
     Attack(
         name="epaxos-single-ballot",

@@ -21,18 +21,20 @@ from consensus_bench.exploration.trace import Trace, TraceStep, from_data
 
 
 class Explored(msgspec.Struct, frozen=True, kw_only=True):
-    """Explore ``unsafe``, a protocol with a rule removed, and ``safe``, the correct one, within ``bounds``."""
+    """Explore ``unsafe``, a protocol with a rule removed (by itself or by ``unsafe_settings``), and ``safe``, the
+    correct one, within ``bounds``."""
 
     unsafe: str
     safe: str
     bounds: Bounds
     settings: dict[str, Any] = {}
+    unsafe_settings: dict[str, Any] = {}
     depth: int | None = None
     """How far the control goes where the attack finds nothing; None: until it closes."""
 
     def attack(self) -> Finding:
         """Explore without the assumption."""
-        return _finding(explore(self.unsafe, self._bounds(None), self.settings))
+        return _finding(explore(self.unsafe, self._bounds(None), {**self.settings, **self.unsafe_settings}))
 
     def control(self, attacked: Finding) -> Finding:
         """Explore with it, as deep as the attack went; then the attack's own schedule."""

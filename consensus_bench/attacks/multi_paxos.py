@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consensus_bench.attacks.attack import SAFETY, Attack
+import msgspec
+
+from consensus_bench.attacks.attack import HOLDS, SAFETY, Attack
 from consensus_bench.attacks.explored import Explored
 from consensus_bench.attacks.scheduled import Scheduled, Table, swap
 from consensus_bench.exploration.execution import Execution
@@ -15,6 +17,10 @@ RULES: Final = "consensus_bench.attacks.rules.multi_paxos:"
 MADE_SIMPLE: Final = 'Lamport, "Paxos Made Simple" (2001), section 3'
 CHANGE: Final = Bounds(timeouts=1, timers=("election",), first_leader=0)
 """A leader, and another one after it."""
+QUIET: Final = msgspec.structs.replace(CHANGE, lost=("Nack", "Fetch", "Chosen", "Heartbeat", "Forward"))
+"""The same, where nobody is told what it missed."""
+RESTART: Final = msgspec.structs.replace(QUIET, crashes=1)
+RETRY: Final = Bounds(ballots=1, commands=1, timeouts=0, first_leader=0, requests="anywhere")
 
 
 def reign_after_reign(table: Table) -> None:
@@ -56,12 +62,61 @@ def late_requests(execution: Execution) -> Violation | None:
     return None
 
 
-def _attack(name: str, rule: str, bounds: Bounds, settings: dict[str, Any] | None = None, **what: Any) -> Attack:
-    runner = Explored(unsafe=RULES + rule, safe="multi-paxos", bounds=bounds, settings=settings or {})
+def _attack(name: str, rule: str, bounds: Bounds, **what: Any) -> Attack:
+    runner = Explored(unsafe=RULES + rule, safe="multi-paxos", bounds=bounds)
     return Attack(name=name, protocol="multi-paxos", runner=runner, expected=SAFETY, **what)
 
 
+def _quorums(name: str, bounds: Bounds, sizes: tuple[int, int], **what: Any) -> Attack:
+    """Of the two phases; the control has majorities."""
+    settings = {"phase1_quorum": sizes[0], "phase2_quorum": sizes[1], "unsafe_quorums": sum(sizes) <= bounds.replicas}
+    runner = Explored(unsafe="multi-paxos", safe="multi-paxos", bounds=bounds, unsafe_settings=settings)
+    change = ", ".join(f"{option} = {value}" for option, value in settings.items() if value is not False)
+    return Attack(
+        name=name, protocol="multi-paxos", runner=runner, change=change.replace("True", "true"),
+        source='Howard, Malkhi, Spiegelman, "Flexible Paxos" (OPODIS 2016)', **what,
+    )  # fmt: skip
+
+
 ATTACKS: Final = (
+    _attack(
+        "promise-not-on-disk-multi-paxos", "UnsafePromiseNotOnDisk", RESTART,
+        assumption="a promise is on disk before it is heard of",
+        guarantee="an old leader stays fenced off across a crash",
+        change="_save_promise writes nothing",
+        source='Lamport, "Paxos Made Simple" (2001), section 2.5',
+    ),
+    _attack(
+        "acceptance-not-on-disk-multi-paxos", "UnsafeAcceptanceNotOnDisk", RESTART,
+        assumption="an acceptance is on disk before it is heard of",
+        guarantee="a new leader hears of what was chosen, across a crash",
+        change="_vote writes nothing",
+        source='Lamport, "Paxos Made Simple" (2001), section 2.5',
+    ),
+    _quorums(
+        "quorums-disjoint-multi-paxos", CHANGE, (1, 2), expected=SAFETY,
+        assumption="quorums of the two phases intersect",
+        guarantee="a new leader hears of what was chosen",
+    ),
+    _quorums(
+        "flexible-quorums-multi-paxos", QUIET, (3, 1), expected=HOLDS,
+        assumption="every quorum is a majority",
+        guarantee="none: only quorums of different phases must intersect",
+    ),
+    _attack(
+        "new-leader-serves-early", "UnsafeServesDuringRecovery", CHANGE,
+        assumption="a request that comes before phase 1 is done waits",
+        guarantee="a new leader takes no slot in which something may be chosen",
+        change="on_request of a candidate sends Accept at once",
+        source=MADE_SIMPLE,
+    ),
+    _attack(
+        "retry-executed-twice-multi-paxos", "UnsafeRetriesExecuted", RETRY,
+        assumption="a retry is recognised by the state machine",
+        guarantee="each command takes effect once",
+        change="sessions remember nothing",
+        source='Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.3',
+    ),
     _attack(
         "new-leader-skips-phase-1", "UnsafeNoPhase1", CHANGE,
         assumption="a leader has the promises of a quorum",

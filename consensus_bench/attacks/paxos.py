@@ -42,7 +42,8 @@ ATTACKS: Final = (
         guarantee="agreement across a crash",
         change="_save_promise writes nothing",
         source=f"{MADE_SIMPLE}, section 2.5",
-        incident="KAFKA-10527 (apache/kafka pull request 9348): a leader must not resume its epoch after a restart",
+        incident="scylladb issue 6154 (2020): a replica whose Paxos state had been pruned forgot a ballot that it had "
+        "served, and accepted below it; two conflicting transactions succeeded",
     ),
     _attack(
         "acceptance-not-on-disk", "UnsafeAcceptanceNotOnDisk", CRASH,
@@ -50,7 +51,9 @@ ATTACKS: Final = (
         guarantee="agreement across a crash",
         change="_save_acceptance writes nothing",
         source=f"{MADE_SIMPLE}, section 2.5",
-        incident="etcd issue 14370 (2022): a write that had been acknowledged was lost in a crash",
+        incident="scylladb issue 6149 (2020): what a replica had accepted expired after a time, and a value that had "
+        "lost was chosen as well; etcd issue 14370 (2022): a single "
+        "member lost a write in a crash that it had acknowledged",
     ),
     _attack(
         "own-value", "UnsafeOwnValue", TWO,
@@ -80,6 +83,8 @@ ATTACKS: Final = (
         guarantee="an old proposer is fenced off",
         change="on_accept forgets the promise first",
         source=f"{MADE_SIMPLE}, section 2.2, P1a",
+        incident="scylladb issue 6139 (2020): an acceptor that had accepted without having promised first accepted "
+        "at a lower ballot afterwards",
     ),
     _attack(
         "old-promises", "UnsafeOldPromises", THREE,
@@ -101,6 +106,8 @@ ATTACKS: Final = (
         guarantee="one value a ballot",
         change="_new_ballot leaves the replica's number out (a repeated Prepare is answered again, in the control too)",
         source=f'{MADE_SIMPLE}, section 2.5; Chandra, Griesemer, Redstone, "Paxos Made Live" (PODC 2007)',
+        incident="KAFKA-10527 (apache/kafka pull request 9348, 2020): a leader that restarted led the same epoch "
+        "again, so that two records could share epoch and offset",
     ),
     _attack(
         "one-vote", "UnsafeOneVote", TWO,

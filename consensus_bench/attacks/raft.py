@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consensus_bench.attacks.attack import SAFETY, Attack
+from consensus_bench.attacks.attack import LIVENESS, SAFETY, Attack
+from consensus_bench.attacks.deposed import Deposed
 from consensus_bench.attacks.explored import Explored
 from consensus_bench.attacks.scheduled import Scheduled, Table, swap
 from consensus_bench.exploration.exhaustive.bounds import Bounds
@@ -98,10 +99,26 @@ ATTACKS: Final = (
         change="_first_countable begins at the commit index",
         expected=SAFETY,
         source=f"{PAPER}, section 5.4.2, figure 8",
+        incident='LogCabin issue 44 (2013), by Raft\'s author: "critical Raft data corruption bug: commitment of '
+        'entries from prior terms"; later also canonical/raft issue 220, PySyncObj issue 169',
         runner=Scheduled(
             unsafe=RULES + "UnsafeOldTermsCounted", safe="raft", script=figure_8, commands=(swap(0),),
             settings={**PLAIN, "window": 1},
         ),
+    ),
+    Attack(
+        name="raft-leaders-deposed",
+        protocol="raft",
+        assumption="whoever hears no leader disturbs none (PreVote and CheckQuorum)",
+        guarantee="a leader that a majority hears stays and serves",
+        change="pre_vote = false, check_quorum = false, while the link between the leader and one of two followers is "
+        "cut; time-outs end at the worst moment",
+        expected=LIVENESS,
+        source='Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" (Decentralized '
+        f"Thoughts, 2020-12-12); {THESIS}, section 9.6",
+        runner=Deposed(),
+        incident="Cloudflare, 2020-11-02: a switch failed in part, and a member of etcd that did not hear the leader "
+        "began elections again and again, while another one still heard it; 6 h 33 min of incident",
     ),
     _attack(
         "raft-retry-executed-twice", "UnsafeRetriesExecuted", RETRY,

@@ -70,6 +70,16 @@ class Table:
         self.passed_over += 1
         return None
 
+    def deliver_all(self, source: int, to: int) -> None:
+        """Everything under way from the one to the other arrives, in order; not what is sent meanwhile."""
+        for envelope in self.under_way():
+            if (envelope.source, envelope.to) == (source, to):
+                self._arrive(envelope)
+
+    def cut(self, one: int, other: int) -> None:
+        """What is under way between the two is lost."""
+        self._gone.update(e.number for e in self.under_way() if {e.source, e.to} == {one, other})
+
     def exchange(self, among: Collection[int], keep: Collection[str] = NOTHING) -> None:
         """Whatever is under way among these replicas arrives, in order, and the answers, until nothing is left but
         messages of the kinds to ``keep``. Messages to and from others are lost."""

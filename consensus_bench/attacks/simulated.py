@@ -99,7 +99,7 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
             early, after = int((served <= end_ns).sum()), int((served > end_ns).sum())
             detail = f"no operation is answered in the last {self.silence_s:g} s of the load; {early} before, {after} "
             detail += "when it was over"
-            return Finding(verdict=LIVENESS, falls="operations are answered", detail=detail)
+            return Finding(verdict=LIVENESS, falls="answers", detail=detail)
         if undecided:
             return Finding(verdict=UNDECIDED, detail=undecided[0].detail)
         but = f", {unanswered} without an answer in the end" if unanswered else ""

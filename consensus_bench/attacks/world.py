@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,7 @@ NO_PRE_VOTE: Final = {"pre_vote": False, "check_quorum": False}
 RULES: Final = Path(__file__).parent / "rules"
 DROPPED: Final = "lying-fsync:all@5+0.4"
 POWER_LOST: Final = "crash:all@5.2+1"
+TORN: Final = "torn-crash:all@5+1"
 ROT: Final = (
     "partition:eu-west-1|replicas@1+2.2",
     "crash:us-east-1@3+4",
@@ -72,6 +74,8 @@ def _lying(protocol: str) -> Attack:
         expected=SAFETY,
         source='Rebello et al., "Can Applications Recover from fsync Failures?" (USENIX ATC 2020)',
         runner=Simulated(protocol=protocol, faults=(LIARS, ALL_CRASH), control_faults=(ALL_CRASH,)),
+        incident="etcd issue 6368 (2016): the directory of a renamed log file was not synced, so that the file, with "
+        "what had been acknowledged from it, could be gone after a crash",
     )
 
 
@@ -98,7 +102,12 @@ def _damaged(protocol: str) -> Attack:
         protocol=protocol,
         assumption="a record that cannot be read is told from one that was never written",
         guarantee="what was acknowledged is not forgotten",
-        change="after a restart the log ends before the first record that does not match its checksum",
+        change="after a restart "
+        + (
+            "an instance whose record does not match its checksum is one that was never heard of"
+            if protocol == "epaxos"
+            else "the log ends before the first record that does not match its checksum"
+        ),
         expected=SAFETY,
         source='Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018)',
         runner=Simulated(
@@ -112,6 +121,37 @@ def _damaged(protocol: str) -> Attack:
         incident="Ganesan et al. (FAST 2017): one bad block loses or corrupts data in replicated systems, ZooKeeper, "
         "Kafka and LogCabin among them",
     )
+
+
+def _torn(protocol: str) -> Attack:
+    return Attack(
+        name=f"torn-log-{protocol}",
+        protocol=protocol,
+        assumption="a crash leaves whole records",
+        guarantee="none: what is torn was acknowledged to nobody, and is cut off",
+        change=f"{TORN}: amid an fsync, some records reach the disk, one is torn, the rest are lost",
+        expected=HOLDS,
+        source='Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018)',
+        runner=Simulated(protocol=protocol, faults=(TORN,), control_faults=(ALL_CRASH,)),
+    )
+
+
+def _stale_reads(protocol: str, reads: str, what: Mapping[str, str]) -> Attack:
+    options = {"reads": reads}
+    return Attack(
+        name=f"stale-reads-{protocol}" if protocol != "raft" else "raft-stale-reads",
+        protocol=protocol,
+        guarantee="reads are not stale",
+        change=f"it does not ask, while {DEPOSED}",
+        expected=SAFETY,
+        runner=Simulated(
+            protocol=protocol, unsafe=f"{RULES / protocol.replace('-', '_')}.py:UnsafeUnaskedReads",
+            faults=(DEPOSED,), control_faults=(DEPOSED,), options=options, control_options=options,
+            workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3},
+            sites=FIVE_NEAR, leader=FIVE_NEAR[0], seeds=(1, 2, 3, 4),
+        ),
+        **what,
+    )  # fmt: skip
 
 
 def _drifting(protocol: str, source: str) -> Attack:
@@ -157,25 +197,20 @@ ATTACKS: Final = (
     *map(_lying, ("multi-paxos", "raft", "epaxos")),
     *map(_cut_off, ("multi-paxos", "raft")),
     *map(_retried, ("multi-paxos", "raft", "epaxos")),
-    *map(_damaged, ("multi-paxos", "raft")),
+    *map(_damaged, ("multi-paxos", "raft", "epaxos")),
+    *map(_torn, ("multi-paxos", "raft", "epaxos")),
     _drifting("raft", 'Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4.1'),
     _drifting("multi-paxos", 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2'),
-    Attack(
-        name="raft-stale-reads",
-        protocol="raft",
-        assumption="a leader that answers reads from its memory has asked a majority whether it still leads",
-        guarantee="reads are not stale",
-        change=f"it does not ask, while {DEPOSED}",
-        expected=SAFETY,
-        source='Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4',
-        runner=Simulated(
-            protocol="raft", unsafe=f"{RULES}/raft.py:UnsafeUnaskedReads", faults=(DEPOSED,), control_faults=(DEPOSED,),
-            options={"reads": "index"}, control_options={"reads": "index"}, sites=FIVE_NEAR, leader=FIVE_NEAR[0],
-            workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3}, seeds=(1, 2, 3, 4),
-        ),
-        incident="etcd 0.4.1 and Consul, 2014: reads from the leader's memory were stale (Kingsbury, \"Jepsen: "
-        "etcd and Consul\")",
-    ),
+    _stale_reads("raft", "index", {
+        "assumption": "a leader that answers reads from its memory has asked a majority whether it still leads",
+        "source": f"{THESIS}, section 6.4",
+        "incident": 'etcd 0.4.1 and Consul, 2014: reads from the leader\'s memory were stale (Kingsbury, "Jepsen: '
+        'etcd and Consul")',
+    }),
+    _stale_reads("multi-paxos", "lease", {
+        "assumption": "a leader that answers reads from its memory holds a lease",
+        "source": 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2',
+    }),
     Attack(
         name="raft-single-server-change",
         protocol="raft",
@@ -185,6 +220,8 @@ ATTACKS: Final = (
         expected=SAFETY,
         source=f"{THESIS}, section 4.1, and its correction: Ongaro, \"bug in single-server membership changes\" "
         "(raft-dev, 2015-07-10)",
+        incident="atomix/copycat issue 23 (2015), axon-server-se pull request 120: changes before an entry of the "
+        "leader's own term was committed",
         runner=Simulated(
             protocol=f"{RULES}/raft.py:SingleServerChange", unsafe=f"{RULES}/raft.py:UnsafeSingleServerChange",
             faults=TWO_CHANGES, control_faults=TWO_CHANGES, options=NO_PRE_VOTE, control_options=NO_PRE_VOTE,
@@ -200,6 +237,7 @@ ATTACKS: Final = (
         "control has pauses",
         expected=LIVENESS,
         source='Moraru et al. (SOSP 2013), section 4.6; Tollman et al., "EPaxos Revisited" (NSDI 2021)',
+        incident="the authors' implementation: efficient/epaxos issues 14 and 19 (livelock; 2020)",
         runner=Simulated(
             protocol="epaxos", faults=(), control_faults=(), sites=FIVE, leader=FIVE[0],
             workload={"rate": 400.0, "conflict": 100.0}, control_workload={"rate": 4.0},
@@ -244,6 +282,7 @@ ATTACKS: Final = (
             protocol="raft", faults=ONE_FOLLOWER, control_faults=ONE_FOLLOWER, options={"check_quorum": False},
             sites=FIVE, leader="ap-northeast-1", duration_s=15.0,
         ),
-        incident="Cloudflare, 2020-11-02: a switch failed in part, etcd had no stable leader; 6 h 33 min of incident",
+        incident="CockroachDB had PreVote without CheckQuorum until 2023 (pull request 104042): under partial "
+        "partitions a range could become unavailable for ever",
     ),
 )  # fmt: skip

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, UNDECIDED, Attack, Finding, Outcome
+from consensus_bench.attacks.deposed import Deposed
 from consensus_bench.attacks.duel import Duel
 from consensus_bench.attacks.explored import Explored, same_schedule
 from consensus_bench.attacks.registry import ATTACKS, find_attack, run_attack
@@ -44,6 +45,12 @@ STEPS = {
     "disjoint-quorums": 10,
     "flexible-quorums-disjoint": 6,
     "one-vote": 6,
+    "promise-not-on-disk-multi-paxos": 12,
+    "acceptance-not-on-disk-multi-paxos": 12,
+    "quorums-disjoint-multi-paxos": 7,
+    "new-leader-serves-early": 10,
+    "retry-executed-twice-multi-paxos": 9,
+    "retry-executed-twice-epaxos": 7,
     "new-leader-skips-phase-1": 7,
     "new-leader-own-value": 11,
     "new-leader-leaves-gaps": 13,
@@ -55,6 +62,7 @@ STEPS = {
     "raft-old-leader-obeyed": 8,
     "raft-early-acknowledgement": 9,
     "raft-figure-8": 31,
+    "raft-leaders-deposed": 31,
     "raft-retry-executed-twice": 9,
     "epaxos-pre-acceptance-not-on-disk": 7,
     "epaxos-fast-path-although-replies-differ": 6,
@@ -139,13 +147,28 @@ def test_an_attack_that_finds_nothing_is_not_as_expected() -> None:
 def test_the_duel_is_one_only_while_there_are_two() -> None:
     duel = Duel()
     found = duel.attack()
-    assert (found.verdict, found.falls) == (LIVENESS, "something is decided")
+    assert (found.verdict, found.falls) == (LIVENESS, "a decision")
     assert "after step 42 the state is that after step 24" in found.detail
     picture = picture_of(found)
     assert picture is not None and picture.length <= 16
     sent = [e.fields["ballot"] for e in picture.messages if e.kind == "Prepare" and e.source != e.to]
     assert sent[::2] == [[1, 0], [2, 1], [3, 0], [4, 1]]
     assert duel.control(found).verdict == HOLDS
+
+
+def test_leaders_are_deposed_only_without_pre_vote_and_check_quorum() -> None:
+    found = find_attack("raft-leaders-deposed").runner.attack()
+    assert (found.verdict, found.falls) == (LIVENESS, "the commit of a request")
+    assert "after step 31 all that decides is as after step 20" in found.detail
+    assert picture_of(found) is not None
+    assert found.trace is not None
+    fired = {step.replica for step in found.trace.steps if step.kind == "timer"}
+    delivered = {step.message for step in found.trace.steps if step.kind == "deliver"}
+    lost = {e.number for e in found.trace.messages if {e.source, e.to} != {0, 2}} - delivered
+    assert fired == {0, 2}, "the server between is reset by every vote that it gives"
+    last = max(step.number for step in found.trace.steps if not step.own)
+    assert {found.trace.messages[number - 1].step for number in lost} == {last}, "nothing is lost, only under way"
+    assert Deposed().control(found).verdict == HOLDS
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from consensus_bench.contract import Command, Context
+from consensus_bench.attacks.rules.retries import NoSessions
+from consensus_bench.contract import CORRUPT, Cluster, Command, Context
 from protocols.dependency_graph import Dependencies, DependencyGraph, InstanceId
 from protocols.epaxos import EPaxos
-from protocols.epaxos_messages import Leading
+from protocols.epaxos_messages import EPaxosOptions, Leading
 
 
 class UnsafePreAcceptanceNotOnDisk(EPaxos):
@@ -54,3 +56,22 @@ class UnsafeArrivalOrder(EPaxos):
 
     __slots__ = ()
     graph_type = _ArrivalOrderGraph
+
+
+class UnsafeRetriesExecuted(EPaxos):
+    """A command that was asked of two replicas is executed once."""
+
+    __slots__ = ()
+
+    def __init__(self, me: int, cluster: Cluster, options: EPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.sessions = NoSessions()
+
+
+class UnsafeNeverWritten(EPaxos):
+    """An acknowledged record that cannot be read is not taken for one that was never written."""
+
+    __slots__ = ()
+
+    def _readable(self, ctx: Context, disk: Mapping[Any, Any]) -> dict[InstanceId, Any]:
+        return super()._readable(ctx, {key: value for key, value in disk.items() if value is not CORRUPT})

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from consensus_bench.contract import CORRUPT, NOOP, Ballot, Command, Context
+from consensus_bench.attacks.rules.retries import NoSessions
+from consensus_bench.contract import CORRUPT, NOOP, Ballot, Cluster, Command, Context
 from protocols.multi_paxos import MultiPaxos
-from protocols.multi_paxos_learner import NEVER
-from protocols.multi_paxos_messages import Accept, Forward
+from protocols.multi_paxos_learner import CANDIDATE, NEVER
+from protocols.multi_paxos_messages import Accept, Forward, MultiPaxosOptions
 from protocols.slots import CHOSEN
 
 
@@ -40,6 +41,19 @@ class UnsafeGapsClosed(MultiPaxos):
         return [command for command in super()._uncertain(reported) if command is not NOOP]
 
 
+class UnsafeServesDuringRecovery(MultiPaxos):
+    """A request that comes before phase 1 is done waits: only then is it known which slots are free."""
+
+    __slots__ = ()
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        """In the next slot that is free here."""
+        if self.role == CANDIDATE:
+            self.next = max(self.next, self.log.end)
+            ctx.broadcast_unsynced(self.others, Accept(self.promised, self.next, (command,), self.committed))
+        super().on_request(ctx, command)
+
+
 class UnsafeGapsSkipped(MultiPaxos):
     """Slots are executed in order, without leaving one out."""
 
@@ -60,6 +74,36 @@ class UnsafePromiseNotOnDisk(MultiPaxos):
 
     def _save_promise(self, ctx: Context) -> None:
         """Nothing is written."""
+
+
+class UnsafeAcceptanceNotOnDisk(MultiPaxos):
+    """An acceptance is on disk before it is heard of."""
+
+    __slots__ = ()
+
+    def _vote(self, ctx: Context, accept: Accept) -> None:
+        """In memory alone."""
+        for slot, command in enumerate(accept.commands, accept.slot):
+            self.log.accept(slot, accept.ballot, command)
+
+
+class UnsafeRetriesExecuted(MultiPaxos):
+    """A command that was asked for twice is executed once (Ongaro's thesis, section 6.3)."""
+
+    __slots__ = ()
+
+    def __init__(self, me: int, cluster: Cluster, options: MultiPaxosOptions) -> None:
+        super().__init__(me, cluster, options)
+        self.sessions = NoSessions()
+
+
+class UnsafeUnaskedReads(MultiPaxos):
+    """A leader that answers reads from its state machine holds a lease (Paxos Made Live, section 5.2)."""
+
+    __slots__ = ()
+
+    def _serve_read(self, ctx: Context, command: Command) -> None:
+        self._read(ctx, command)
 
 
 class UnsafeOldLeadersServed(MultiPaxos):

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from consensus_bench.attacks.rules.retries import NoSessions
 from consensus_bench.contract import CORRUPT, Command, Context
 from protocols.raft import Raft
 from protocols.raft_election import LEADER, Members
 from protocols.raft_messages import Appended, PreVote, RequestVote
-from protocols.sessions import Sessions
 
 
 class UnsafeVoteNotOnDisk(Raft):
@@ -75,19 +75,11 @@ class UnsafeEarlyAcknowledgement(Raft):
         ctx.send_unsynced(leader, Appended(self.current_term, match_index))
 
 
-class _NoSessions(Sessions):
-    __slots__ = ()
-
-    def add(self, command: Command) -> bool:
-        super().add(command)
-        return True
-
-
 class UnsafeRetriesExecuted(Raft):
     """A retry is neither appended nor executed again (Ongaro's thesis, section 6.3)."""
 
     __slots__ = ()
-    sessions_type = _NoSessions
+    sessions_type = NoSessions
 
     def _is_new(self, ctx: Context, command: Command) -> bool:
         return True
