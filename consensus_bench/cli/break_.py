@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from consensus_bench.cli.folders import make_folder
 from consensus_bench.contract.errors import ConfigError, PropertyViolated
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def command(name: str | None, as_list: bool, everything: bool, out: Path | None)
     if out is not None and (out / "manifest.json").exists():
         raise ConfigError(f"--out {out}: holds a different run; choose another folder or remove this one")
     chosen = list(ATTACKS.values()) if name is None else [find_attack(name)]
+    if out is not None:
+        make_folder("--out", out)
     jobs = min(len(chosen), os.cpu_count() or 1)
     outcomes = run_attacks(chosen, _tell if everything else _tell_all, jobs)
     if everything:

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from consensus_bench.cli.folders import make_folder
 from consensus_bench.contract.errors import ConfigError, PropertyViolated
 
 if TYPE_CHECKING:
     from consensus_bench.exploration.exhaustive.campaign import Report
     from consensus_bench.exploration.trace import Trace, Violation
 
-_MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "replay_file", "as_json", "protocol")
+_MODES = (
+    "walks",
+    "steps",
+    "seed",
+    "jobs",
+    "properties",
+    "settings",
+    "trace_file",
+    "replay_file",
+    "as_json",
+    "protocol",
+)
 
 
 @click.command("explore")
@@ -51,6 +63,7 @@ _MODES = ("walks", "steps", "seed", "properties", "settings", "trace_file", "rep
 @click.option("--walks", type=int, help="Instead: this many random walks.")
 @click.option("--steps", type=int, default=200, show_default=True, help="Steps of a random walk.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random walks.")
+@click.option("--jobs", type=int, default=0, help="Processes for random walks.  [default: one a core]")
 @click.option("--property", "properties", multiple=True, metavar="NAME", help="Only this one of its mood.")
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="An option of the protocol.")
 @click.option(
@@ -89,9 +102,12 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
         raise ConfigError("explore: name a PROTOCOL (see `consensus-bench list`), or give --replay FILE")
     from consensus_bench.exploration.exhaustive.bounds import Bounds
     from consensus_bench.exploration.exhaustive.campaign import explore
+    from consensus_bench.exploration.exhaustive.walks import Plan
 
     bounds = Bounds(**{name: value for name, value in flags.items() if name not in _MODES})
-    walks = None if flags["walks"] is None else (flags["walks"], flags["steps"], flags["seed"])
+    if flags["trace_file"] is not None:
+        make_folder("--trace", flags["trace_file"].parent)
+    walks = None if flags["walks"] is None else Plan(flags["walks"], flags["steps"], flags["seed"], flags["jobs"])
     report = explore(flags["protocol"], bounds, parse_settings(flags["settings"]), flags["properties"], walks)
     path = _save(report, flags["trace_file"])
     if flags["as_json"]:
@@ -169,7 +185,10 @@ def _several(number: int, one: str, many: str = "") -> str:
 def _extent(report: Report) -> str:
     counts = f"{report.states:,} distinct states, {report.transitions:,} transitions"
     if report.extent == "random walks":
-        return f"random walks, not exhaustive: {report.transitions:,} steps, {report.states:,} distinct states"
+        return (
+            f"random walks, not exhaustive: {report.transitions:,} steps, {report.states:,} states, distinct within a "
+            "batch of walks"
+        )
     if report.extent == "closed":
         return f"closed: {counts}, depth {report.depth}: every state that can be reached within the bounds"
     if report.extent == "violated":

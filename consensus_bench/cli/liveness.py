@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from consensus_bench.cli.explore import parse_settings
+from consensus_bench.cli.folders import make_folder
 from consensus_bench.contract.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def command(
         if name not in FAIRNESS:
             raise ConfigError(f"--fairness {name}: choose from {', '.join(FAIRNESS)}")
     found = find_protocol(protocol)
+    if out is not None:
+        make_folder("--out", out)
     if found.name in SCHEDULES:
         _play(ctx, found.name, out, as_json)
         return

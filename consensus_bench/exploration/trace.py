@@ -161,6 +161,8 @@ def read_trace(path: Path) -> Trace:
 
 def _check(path: Path, trace: Trace) -> None:
     """Numbers count from 1, replicas exist, what is delivered was sent before."""
+    if not 1 <= trace.replicas <= sum(step.kind == "start" for step in trace.steps):
+        raise ConfigError(f"{path}: {trace.replicas} replicas: each of them starts with a step of its own")
     for number, envelope in enumerate(trace.messages, 1):
         if envelope.number != number:
             raise ConfigError(f"{path}: message {envelope.number} stands at place {number}: number them from 1")
@@ -174,6 +176,10 @@ def _check(path: Path, trace: Trace) -> None:
         needs = {"deliver": step.message, "request": step.command, "timer": step.timer}
         if step.kind in needs and needs[step.kind] is None:
             raise ConfigError(f"{path}: step {number} ({step.kind}) does not say what")
+        try:
+            hash(from_data(step.timer))
+        except TypeError as error:
+            raise ConfigError(f"{path}: step {number}: {step.timer} is no timer's name") from error
         if step.kind == "deliver":
             _check_delivery(path, trace, step)
 

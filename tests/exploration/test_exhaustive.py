@@ -22,6 +22,7 @@ from consensus_bench.exploration.exhaustive.campaign import Report, explore
 from consensus_bench.exploration.exhaustive.observations import Observations
 from consensus_bench.exploration.exhaustive.properties import PROPERTIES, find_properties
 from consensus_bench.exploration.exhaustive.search import Search
+from consensus_bench.exploration.exhaustive.walks import BATCH, Plan
 from consensus_bench.exploration.replay import replay
 from consensus_bench.exploration.trace import Trace, read_trace, write_trace
 from consensus_bench.exploration.wording import show_command
@@ -228,11 +229,32 @@ def test_a_search_that_does_not_close_says_so(bounds: dict[str, Any], extent: st
 
 
 def test_random_walks_judge_the_same_properties() -> None:
-    report = explore(mutant("DecidesOnOneVote"), Bounds(), walks=(500, 60, 1))
+    report = explore(mutant("DecidesOnOneVote"), Bounds(), walks=Plan(500, 60, 1))
     assert report.trace is not None and report.trace.violation is not None
     assert report.trace.violation.property == "agreement"
     assert report.trace.length < 60, "steps that are not needed are left out"
-    assert explore("basic-paxos", Bounds(crashes=1), walks=(50, 60, 1)).trace is None
+    assert explore("basic-paxos", Bounds(crashes=1), walks=Plan(50, 60, 1)).trace is None
+
+
+@pytest.mark.parametrize("spec", ["basic-paxos", mutant("DecidesOnOneVote")])
+def test_random_walks_are_the_same_on_any_number_of_processes(spec: str) -> None:
+    alone, together = (
+        msgspec.structs.replace(explore(spec, Bounds(), walks=Plan(2 * BATCH + 1, 20, 1, jobs)), seconds=0.0)
+        for jobs in (1, 2)
+    )
+    assert alone == together
+    assert (alone.trace is None) == (spec == "basic-paxos"), "the first walk that is wrong ends all"
+
+
+@pytest.mark.parametrize("walks", [None, Plan(3, 5, 1)])
+def test_a_timer_that_nobody_sets_is_refused(walks: Plan | None) -> None:
+    """Nothing would fire, and all would hold."""
+    with pytest.raises(ConfigError, match=r"--timer nope: .*retry"):
+        explore("basic-paxos", Bounds(ballots=1, timers=("retry", "nope")), walks=walks)
+
+
+def test_batches_are_all_walks_once() -> None:
+    assert [number for batch in Plan(2 * BATCH + 1, 1, 1).batches() for number in batch] == [*range(2 * BATCH + 1)]
 
 
 @pytest.mark.parametrize(
@@ -306,6 +328,25 @@ def test_a_file_that_is_no_trace_is_refused(text: str, tmp_path: Path) -> None:
 
 def run_command(arguments: list[str]) -> None:
     command_line.command.main(arguments, standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [({"replicas": 300_000_000}, "replicas"), ({"replicas": 0}, "replicas"), ({"timer": {"a": 1}}, "timer")],
+)
+def test_a_trace_that_contradicts_itself_is_refused(
+    found: Report, changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    assert found.trace is not None
+    trace = found.trace
+    if "timer" in changes:
+        first, *rest = trace.steps
+        trace = msgspec.structs.replace(trace, steps=(msgspec.structs.replace(first, **changes), *rest))
+    else:
+        trace = msgspec.structs.replace(trace, **changes)
+    write_trace(tmp_path / "trace.json", trace)
+    with pytest.raises(ConfigError, match=says):
+        read_trace(tmp_path / "trace.json")
 
 
 def test_the_command_writes_a_trace_and_replays_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

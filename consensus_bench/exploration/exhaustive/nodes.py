@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Command, Options, Replica
+from consensus_bench.contract import Command, ConfigError, Options, Replica
 from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE, READ
 from consensus_bench.exploration.exhaustive.bounds import Bounds, own_ballot
 from consensus_bench.exploration.exhaustive.handlers import (
@@ -105,6 +105,15 @@ class Nodes:
             self.begun += self._begun(self.nodes[me][move.node].sent)
             nodes.append(move.node)
         return nodes
+
+    def require_timers(self) -> None:
+        """Refuse ``timers`` that were never set: an exploration without them would look like one with them."""
+        known = {str(name) for core in self.handlers.cores for name in core.timers}
+        for name in self.bounds.timers:
+            if name not in known:
+                raise ConfigError(
+                    f"--timer {name}: no replica sets it within the bounds; set: {', '.join(sorted(known))}"
+                )
 
     def core(self, me: int, node: int) -> Core:
         """The local state in ``node`` of replica ``me``."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 import msgspec
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.exploration.exhaustive.nodes import Choice
 from consensus_bench.exploration.exhaustive.search import Search
+
+BATCH: Final = 500
+"""More of them share what was learnt about steps, and need more memory."""
 
 
 class Walks(msgspec.Struct, kw_only=True):
@@ -22,18 +26,38 @@ class Walks(msgspec.Struct, kw_only=True):
     choices: list[Choice] = []
 
 
-def random_walks(search: Search, walks: int, steps: int, seed: int) -> Walks:
-    """``walks`` walks of at most ``steps`` steps, each step drawn from those that change something. Facts and a
-    violation are noted in ``search.result``."""
-    for name, value in (("walks", walks), ("steps", steps)):
-        if value < 1:
-            raise ConfigError(f"--{name} {value}: must be at least 1")
+class Plan(msgspec.Struct, frozen=True):
+    """``walks`` walks of at most ``steps`` steps, on so many processes (``jobs``; 0: one a core)."""
+
+    walks: int
+    steps: int
+    seed: int
+    jobs: int = 0
+
+    def validate(self) -> None:
+        """Raise ``ConfigError`` if it makes no sense."""
+        for name, value in (("walks", self.walks), ("steps", self.steps)):
+            if value < 1:
+                raise ConfigError(f"--{name} {value}: must be at least 1")
+        if self.jobs < 0:
+            raise ConfigError(f"--jobs {self.jobs}: must not be negative (0: one a core)")
+
+    def batches(self) -> list[range]:
+        """The numbers of the walks that share one search, so that what was learnt about steps is used again. Which step
+        a walk takes depends on the seed, its number, and the walks before it in the batch, and on no process."""
+        return [range(first, min(first + BATCH, self.walks)) for first in range(0, self.walks, BATCH)]
+
+
+def random_walks(search: Search, numbers: range, steps: int, seed: int) -> Walks:
+    """The walks of these numbers, each step drawn from those that change something. Facts and a violation are noted in
+    ``search.result``."""
     done = Walks()
     met: set[tuple[int, ...]] = set()
     start = tuple(search.nodes.starts())
     world = search.first_world()
-    while done.walks < walks and search.result.violation is None:
-        walk = _walk(search, start, world, steps, Random(f"{seed} {done.walks}"), met)
+    while done.walks < len(numbers) and search.result.violation is None:
+        number = numbers[done.walks]
+        walk = _walk(search, start, world, steps, Random(f"{seed} {number}"), met)
         if search.disks_must_lag():
             search.nodes.lagging = True
             search.forget()
@@ -42,7 +66,7 @@ def random_walks(search: Search, walks: int, steps: int, seed: int) -> Walks:
             continue
         done.steps += len(walk)
         if search.result.violation is not None:
-            done.walk, done.choices = done.walks, walk
+            done.walk, done.choices = number, walk
         done.walks += 1
     done.distinct = len(met)
     return done
