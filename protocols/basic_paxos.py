@@ -155,7 +155,8 @@ class BasicPaxos(Replica):
 
     def recover(self, ctx: Context, disk: Mapping[Any, Any]) -> None:
         """The acceptor is what it was. The proposer only knows which ballots it may not use again."""
-        self.promised, self.accepted_ballot, self.accepted = disk.get("acceptor", (NO_BALLOT, NO_BALLOT, None))
+        self.promised = disk.get("promised", NO_BALLOT)
+        self.accepted_ballot, self.accepted = disk.get("accepted", (NO_BALLOT, None))
         self.round = disk.get("round", 0)
         if "decided" in disk:
             self._conclude(ctx, disk["decided"])
@@ -260,10 +261,12 @@ class BasicPaxos(Replica):
             ctx.send(source, Accepted(message.ballot, message.command))
 
     def _save_promise(self, ctx: Context) -> None:
-        ctx.persist("acceptor", (self.promised, self.accepted_ballot, self.accepted))
+        ctx.persist("promised", self.promised)
 
     def _save_acceptance(self, ctx: Context) -> None:
-        ctx.persist("acceptor", (self.promised, self.accepted_ballot, self.accepted))
+        """With the promise that it is, as one record."""
+        ctx.persist("promised", self.promised)
+        ctx.persist("accepted", (self.accepted_ballot, self.accepted))
 
     # --- the learner --------------------------------------------------------------------------------------------------
 

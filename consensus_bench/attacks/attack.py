@@ -55,6 +55,9 @@ class Attack(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     runner: Runner
     incident: str = ""
+    story: tuple[str, ...] = ()
+    """Stands below the diagram, for who sees the protocol for the first time. Paragraphs about columns begin with them:
+    ``3-4: ...``."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

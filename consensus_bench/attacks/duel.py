@@ -64,17 +64,16 @@ class Duel(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(found, detail=f"decided in {found.steps} steps")
 
     def _picture(self) -> Trace | None:
-        """The first four ballots, where of each broadcast only what matters arrives."""
+        """The first four ballots, where only messages between the proposers arrive: they are a majority."""
         table = self._table()
-        table.ask(0, swap(0))
-        _prepare_arrives(table, 0)
-        table.ask(1, swap(1))
-        _prepare_arrives(table, 1)
         for proposer in PROPOSERS:
-            table.deliver(2, proposer, "Promise")
-            table.deliver(proposer, 2, "Accept")
+            table.ask(proposer, swap(proposer))
+            table.deliver(proposer, 1 - proposer, "Prepare")
+        for proposer in PROPOSERS:
+            table.deliver(1 - proposer, proposer, "Promise")
+            table.deliver(proposer, 1 - proposer, "Accept")
             table.fire(proposer, "retry")
-            _prepare_arrives(table, proposer)
+            table.deliver(proposer, 1 - proposer, "Prepare")
         return table.finding().trace
 
     def _table(self) -> Table:

@@ -14,6 +14,12 @@ PAXOS: Final = "basic-paxos"
 MADE_SIMPLE: Final = 'Lamport, "Paxos Made Simple" (2001)'
 FLEXIBLE: Final = 'Howard, Malkhi, Spiegelman, "Flexible Paxos" (OPODIS 2016)'
 TWO: Final = Bounds()
+PAXOS_IN_SHORT: Final = (
+    "Three replicas are to choose one value. Whoever wants one takes a ballot, a number above all it knows, and asks "
+    "for promises to accept nothing at a lower ballot (Prepare, Promise). With two of three, its own among them, it "
+    "asks to accept its value, or the one that a promise reports (Accept, Accepted). What two have accepted at one "
+    "ballot is chosen."
+)
 CRASH: Final = Bounds(crashes=1)
 THREE: Final = Bounds(ballots=3, rounds=2, timeouts=1, lost=("Nack", "Decided", "Query"))
 """Three ballots, of two rounds; nobody is told that it was outbid, or what was decided."""
@@ -34,6 +40,14 @@ ATTACKS: Final = (
         change="two proposers that try again at once (backoff_ms = 0,0), each between the two phases of the other",
         expected=LIVENESS,
         source=f"{MADE_SIMPLE}, section 2.4; Fischer, Lynch, Paterson, JACM 32(2), 1985",
+        story=(
+            PAXOS_IN_SHORT,
+            "1-2: replica 0 prepares ballot 1.0, and replica 1 promises to accept nothing lower.",
+            "3-4: before it goes on, replica 1 prepares a ballot of its own, 2.1, and has 0's promise.",
+            "5-6: too late, 0 asks to accept x=1 at 1.0: 1 has promised 2.1 and refuses.",
+            "7-8: 0 tries again, with 3.0, and 1 promises. 9-10: now it is 1 that comes too late, with x=2 at 2.1.",
+            "11-12: so 1 tries again, with 4.1; and so on for ever. No rule is broken, and nothing is chosen.",
+        ),
         runner=Duel(),
     ),
     _attack(
@@ -42,6 +56,17 @@ ATTACKS: Final = (
         guarantee="agreement across a crash",
         change="_save_promise writes nothing",
         source=f"{MADE_SIMPLE}, section 2.5",
+        story=(
+            PAXOS_IN_SHORT,
+            "1-2: replica 1 prepares ballot 1.1 for x=2. Replica 0 promises, but only in its memory.",
+            "3-4: replica 0 crashes, and comes back. Its disk knows of no promise.",
+            "5-7: it prepares the lower ballot 1.0 for x=1. Replica 2 promises, so that it has two of three, and "
+            "accepts x=1 itself. Had it remembered 1.1, it could have accepted nothing at 1.0.",
+            "8-9: the old promise arrives. Replica 1 has two of three as well, and has heard of no other value: it and "
+            "replica 0 accept x=2 at 1.1.",
+            "10-12: replica 2 accepts x=1 at 1.0, as replica 0 had in 7. So 0 and 2 have accepted x=1, 0 and 1 have "
+            "accepted x=2: two values are chosen, and two replicas act on them.",
+        ),
         incident="scylladb issue 6154 (2020): a replica whose Paxos state had been pruned forgot a ballot that it had "
         "served, and accepted below it; two conflicting transactions succeeded",
     ),
@@ -51,6 +76,15 @@ ATTACKS: Final = (
         guarantee="agreement across a crash",
         change="_save_acceptance writes nothing",
         source=f"{MADE_SIMPLE}, section 2.5",
+        story=(
+            PAXOS_IN_SHORT,
+            "1-4: at ballot 1.1 replica 1 has two promises, and replica 0 and itself accept x=2: it is chosen. But "
+            "they have it only in memory.",
+            "5-6: replica 0 crashes, and comes back. Its disk knows of the promise, not of the value.",
+            "7-9: it prepares ballot 2.0. Its own promise and that of replica 2 report no value: it is free to propose "
+            "x=1, and accepts it.",
+            "10-12: replica 2 accepts it too. Only now replica 1 hears of the old acceptance: two values are chosen.",
+        ),
         incident="scylladb issue 6149 (2020): what a replica had accepted expired after a time, and a value that had "
         "lost was chosen as well; etcd issue 14370 (2022): a single "
         "member lost a write in a crash that it had acknowledged",

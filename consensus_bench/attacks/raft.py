@@ -57,6 +57,13 @@ ATTACKS: Final = (
         guarantee="one leader a term",
         change="_save_vote writes the term without whom it voted for",
         source=f"{PAPER}, figure 2",
+        story=(
+            "In Raft a server leads a term when two of three have voted for it, and each server votes once a term.",
+            "1-2: server 1 begins term 1. Server 2 votes for it, and writes the term down without its vote.",
+            "3-4: server 2 crashes, and comes back. As far as its disk knows it has not voted in term 1.",
+            "5-6: so it votes again, for server 0, which leads now.",
+            "7-8: server 1 hears of the first vote and leads the same term; server 0 notices.",
+        ),
         incident="tikv issue 3572: two leaders in one term; PySyncObj issue 201: term and vote were not persisted",
     ),
     _attack(
@@ -117,6 +124,14 @@ ATTACKS: Final = (
         source='Howard, Abraham, "Raft does not Guarantee Liveness in the face of Network Faults" (Decentralized '
         f"Thoughts, 2020-12-12); {THESIS}, section 9.6",
         runner=Deposed(),
+        story=(
+            "In Raft a server leads a term when two of three have voted for it; who hears of a higher term obeys no "
+            "lower one. The link between servers 0 and 2 is cut; server 1 is reached by both.",
+            "1-6: server 0 leads term 1. A client asks it for x=1, and it sends the entry to server 1.",
+            "7-9: server 2, which hears no leader, begins terms, and server 1 hears of term 2.",
+            "10-11: so server 1 refuses the entry of term 1, and server 0 leads no more.",
+            "12-14: it is elected again, since it has the longer log; and so on for ever, with higher terms.",
+        ),
         incident="Cloudflare, 2020-11-02: a switch failed in part, and a member of etcd that did not hear the leader "
         "began elections again and again, while another one still heard it; 6 h 33 min of incident",
     ),

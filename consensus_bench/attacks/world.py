@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -136,11 +135,12 @@ def _torn(protocol: str) -> Attack:
     )
 
 
-def _stale_reads(protocol: str, reads: str, what: Mapping[str, str]) -> Attack:
+def _stale_reads(protocol: str, reads: str, assumption: str, source: str, incident: str = "") -> Attack:
     options = {"reads": reads}
     return Attack(
         name=f"stale-reads-{protocol}" if protocol != "raft" else "raft-stale-reads",
         protocol=protocol,
+        assumption=f"a leader that answers reads from its memory {assumption}",
         guarantee="reads are not stale",
         change=f"it does not ask, while {DEPOSED}",
         expected=SAFETY,
@@ -150,7 +150,8 @@ def _stale_reads(protocol: str, reads: str, what: Mapping[str, str]) -> Attack:
             workload={"reads": 0.6, "swaps": 0.2, "conflict": 100.0, "clients": 3},
             sites=FIVE_NEAR, leader=FIVE_NEAR[0], seeds=(1, 2, 3, 4),
         ),
-        **what,
+        source=source,
+        incident=incident,
     )  # fmt: skip
 
 
@@ -201,16 +202,12 @@ ATTACKS: Final = (
     *map(_torn, ("multi-paxos", "raft", "epaxos")),
     _drifting("raft", 'Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 6.4.1'),
     _drifting("multi-paxos", 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2'),
-    _stale_reads("raft", "index", {
-        "assumption": "a leader that answers reads from its memory has asked a majority whether it still leads",
-        "source": f"{THESIS}, section 6.4",
-        "incident": 'etcd 0.4.1 and Consul, 2014: reads from the leader\'s memory were stale (Kingsbury, "Jepsen: '
-        'etcd and Consul")',
-    }),
-    _stale_reads("multi-paxos", "lease", {
-        "assumption": "a leader that answers reads from its memory holds a lease",
-        "source": 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2',
-    }),
+    _stale_reads(
+        "raft", "index", "has asked a majority whether it still leads", f"{THESIS}, section 6.4",
+        "etcd 0.4.1 and Consul, 2014: reads from the leader's memory were stale (Kingsbury, \"Jepsen: etcd and "
+        'Consul")',
+    ),
+    _stale_reads("multi-paxos", "lease", "holds a lease", 'Chandra et al., "Paxos Made Live" (PODC 2007), section 5.2'),
     Attack(
         name="raft-single-server-change",
         protocol="raft",

@@ -24,7 +24,6 @@ from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import Settings, World
 
 PROTOCOL: Final = "basic-paxos"
-NO_ROUND: Final = 0
 CHUNK: Final = 50
 """Runs that a process does at a time."""
 
@@ -84,8 +83,8 @@ class BackoffMachine(Machine):
             write(key, value)
             if key == "round":
                 world.ballots.append((value, me))
-            elif key == "acceptor" and value[1][0] != NO_ROUND:
-                world.writes_acceptance(me, value[1], disk.durable_ns)
+            elif key == "accepted":
+                world.writes_acceptance(me, value[0], disk.durable_ns)
 
         context.persist = persist  # type: ignore[method-assign]
 

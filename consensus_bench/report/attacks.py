@@ -73,7 +73,8 @@ def write_attack_report(outcomes: Sequence[Outcome], folder: Path) -> Path:
     for outcome in outcomes:
         picture = picture_of(outcome.found)
         if picture is not None:
-            drawn[outcome.attack.name] = write_space_time(picture, folder / "figures", outcome.attack.name)
+            name = outcome.attack.name
+            drawn[name] = write_space_time(picture, folder / "figures", name, outcome.attack.story)
         if outcome.found.trace is not None:
             write_trace(folder / "traces" / f"{outcome.attack.name}.json", outcome.found.trace)
     parts = [_summary(outcomes), *map(_section, outcomes)]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from consensus_bench.report.spacetime import CLIENTS, COLUMN, FONT, INK, LEFT, Picture, label_of
+from consensus_bench.report.spacetime import CLIENTS, COLUMN, FONT, INK, LEFT, Picture
+from consensus_bench.report.spacetime_words import label_of
 from consensus_bench.report.style import PALETTE, RC, save
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ MOST_COLUMNS: Final = 13
 """In a row: more cannot be read at 1200 pixels."""
 TITLE: Final = 0.4
 """Inches above each row."""
-FOOT: Final = 0.35
-"""Inches that a picture has below for what is violated: nothing is here."""
 TOLD: Final = ("ballot", "term", "command")
 LONGEST_RECORD: Final = 40
 SHADE: Final = "#fdf3dd"
@@ -99,7 +98,8 @@ class _Row(Picture):
         self.clients = any(step.kind == "request" for step in self.shown())
         self.width = LEFT + (self.last + 2) * COLUMN
         asked = any(step.kind == "request" for step in trace.steps)
-        self.height -= FOOT + (CLIENTS if asked and not self.clients else 0)
+        self.height -= self.foot_height + (CLIENTS if asked and not self.clients else 0)
+        self.foot = []
 
     def shown(self) -> list[TraceStep]:
         return [

@@ -7,17 +7,18 @@ delivered ends in a cross; one that arrives twice has two arrows.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from consensus_bench.exploration.wording import show_detail
+from consensus_bench.report.spacetime_words import compact, label_of, news, record_of, value_of, wrapped
 from consensus_bench.report.style import PALETTE, RC, save
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -25,18 +26,25 @@ if TYPE_CHECKING:
 
     from consensus_bench.exploration.trace import Envelope, Trace, TraceStep
 
+DPI: Final = 110
 COLUMN: Final = 0.92  # inches
 LANE: Final = 1.35
 CLIENTS: Final = 0.75
 LEFT: Final = 1.0
+TOP: Final = 0.62
+"""Over the first line: the columns' numbers, and what happens there."""
+BELOW: Final = 0.95
+"""Under the last replica."""
 FONT: Final = 8.0
 CHARACTER: Final = 0.58 * FONT / 72
 LINE: Final = 1.35 * FONT / 72
-WIDEST: Final = 26
-"""Characters in one line of a label."""
-LONGEST: Final = 3 * WIDEST
-"""Characters of a label; the trace has the rest."""
+STORY: Final = 1.55 * FONT / 72
+
 TOUCH: Final = 1e-6
+LEGEND: Final = (
+    "dot: a step   star: knows a value to be chosen   cross on a line: crash, dotted while down   "
+    "small cross: a message that never arrives   brown: written to the replica's disk"
+)
 INK, FAINT, DISK, LOST, CHOSEN = "#222222", "#9a9a9a", "#6b5b00", "#c0392b", "#1e8449"
 
 
@@ -55,13 +63,13 @@ class _Box(msgspec.Struct, frozen=True):
         return max(width, 0.0) * max(height, 0.0)
 
 
-def space_time(trace: Trace) -> Figure:
-    """Draw ``trace``; at most some 15 columns can be read at 1200 pixels."""
+def space_time(trace: Trace, story: Sequence[str] = ()) -> Figure:
+    """Draw ``trace``, and below it what happens in words; at most some 15 columns can be read at 1200 pixels."""
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
     with context(["default", RC]):
-        picture = Picture(trace)
+        picture = Picture(trace, story)
         figure = Figure(figsize=(picture.width, picture.height))
         axes = figure.add_axes((0, 0, 1, 1), xlim=(0, picture.width), ylim=(0, picture.height))
         axes.axis("off")
@@ -69,45 +77,18 @@ def space_time(trace: Trace) -> Figure:
         return figure
 
 
-def write_space_time(trace: Trace, folder: Path, name: str) -> str:
+def write_space_time(trace: Trace, folder: Path, name: str, story: Sequence[str] = ()) -> str:
     """Write ``name.png`` and ``name.svg``; returns the SVG's text."""
     from matplotlib.style import context
 
     with context(["default", RC]):
-        return save(space_time(trace), folder, name)
-
-
-def label_of(envelope: Envelope) -> str:
-    """A message in few words: its kind, its ballot or term, and what it carries."""
-    parts = [_words(name, value) for name, value in envelope.fields.items()]
-    return textwrap.shorten(" ".join([envelope.kind, *filter(None, parts)]), LONGEST, placeholder=" ...")
-
-
-def _words(name: str, value: Any) -> str:
-    if value is None or value in ([0, 0], [], ""):
-        return ""
-    text = _value(value)
-    return text if name in ("ballot", "term", "command") else f"{name.replace('_', ' ')} {text}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        if "kind" in value and "key" in value:
-            if value["kind"] == "noop":
-                return "no-op"
-            return f"{value['key']}={value['value']}" if value["kind"] != "get" else f"get {value['key']}"
-        return " ".join(filter(None, (_words(k, v) for k, v in value.items())))
-    if isinstance(value, list):
-        if len(value) == 2 and all(isinstance(part, int) for part in value):
-            return f"{value[0]}.{value[1]}"  # a ballot: round and replica
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return str(value)
+        return save(space_time(trace, story), folder, name, DPI)
 
 
 class Picture:
     """Where everything stands, in inches, and what has been drawn so far."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, story: Sequence[str] = ()) -> None:
         self.trace = trace
         self.first = 1
         """What the first column is called."""
@@ -122,8 +103,26 @@ class Picture:
             self.columns[step.number] = column
         self.last = column
         self.width = LEFT + (column + 1.2) * COLUMN
-        self.height = 0.45 + CLIENTS * self.clients + (trace.replicas - 1) * LANE + 1.1
+        self.foot = self._foot(story)
+        self.height = TOP + CLIENTS * self.clients + (trace.replicas - 1) * LANE + BELOW + self.foot_height
         self.taken: list[_Box] = []
+
+    def _foot(self, story: Sequence[str]) -> list[tuple[str, str]]:
+        """The lines below the replicas, each with its colour: what is violated, the story, what the signs mean."""
+        room = self.width - LEFT
+        lines: list[tuple[str, str]] = []
+        if self.trace.violation is not None:
+            said = show_detail(f"{self.trace.violation.property}: {self.trace.violation.detail}")
+            most = int(room / (1.25 * CHARACTER))
+            lines += [(line, LOST) for line in textwrap.wrap(said, most, max_lines=2, placeholder=" ...")]
+        for paragraph in story:
+            lines += [(line, INK) for line in textwrap.wrap(paragraph, int(room / CHARACTER), subsequent_indent="    ")]
+        return [*lines, *((line, FAINT) for line in textwrap.wrap(LEGEND, int(room / CHARACTER)))]
+
+    @property
+    def foot_height(self) -> float:
+        """Inches of the lines below the replicas."""
+        return 0.15 + len(self.foot) * STORY
 
     def x(self, step: int) -> float:
         """A step's place: its column's middle."""
@@ -131,7 +130,7 @@ class Picture:
 
     def y(self, replica: int) -> float:
         """A replica's line; -1 is the clients'."""
-        first = self.height - 0.45 - CLIENTS * self.clients
+        first = self.height - TOP - CLIENTS * self.clients
         return first + CLIENTS if replica < 0 else first - replica * LANE
 
     def shown(self) -> list[TraceStep]:
@@ -153,11 +152,18 @@ class Picture:
         for envelope in self.trace.messages:
             if envelope.source != envelope.to:
                 self._message(axes, envelope, arrivals.get(envelope.number, []))
+        self._end(axes)
+
+    def _end(self, axes: Axes) -> None:
+        """Where something is violated, and the lines below."""
         if self.trace.violation is not None:
-            said = show_detail(f"{self.trace.violation.property}: {self.trace.violation.detail}")
-            most = int((self.width - LEFT) / (1.25 * CHARACTER))
-            lines = textwrap.wrap(said, most, max_lines=2, placeholder=" ...")
-            axes.text(LEFT, 0.2, "\n".join(lines), color=LOST, fontsize=FONT + 1, fontweight="bold", va="center")
+            x = self.x(self.trace.steps[-1].number)
+            axes.plot([x, x], [self.foot_height, self.height - 0.25], color=LOST, lw=1.2, ls=(0, (4, 3)), zorder=0.5)
+        y = self.foot_height - STORY / 2
+        for line, colour in self.foot:
+            weight = "bold" if colour == LOST else "normal"
+            axes.text(LEFT, y, line, color=colour, fontsize=FONT + (colour != FAINT), fontweight=weight, va="center")
+            y -= STORY
 
     def _lanes(self, axes: Axes) -> None:
         """Solid while the process lives, dotted while it is down; columns numbered on top."""
@@ -192,7 +198,7 @@ class Picture:
                 fontsize=FONT - 1,
                 color=FAINT,
             )
-            axes.plot([x, x], [0.35, self.height - 0.25], color="#f0f0f0", lw=1, zorder=0)
+            axes.plot([x, x], [self.foot_height, self.height - 0.25], color="#f0f0f0", lw=1, zorder=0)
 
     def _mark(self, axes: Axes, step: TraceStep) -> None:
         """What a step does to its replica: disk below the line, decisions above it."""
@@ -202,25 +208,27 @@ class Picture:
         if step.kind == "crash":
             axes.plot(x, y, marker="X", color=LOST, ms=10, zorder=4)
             above.append(("crash", LOST))
-            below += [(f"lost: {_compact(text)}", LOST) for text in self._lost(step)]
+            below += [(f"lost: {compact(text)}", LOST) for text in self._lost(step)]
         elif step.kind == "restart":
             axes.plot(x, y, marker=">", color=INK, ms=8, zorder=4)
             above.append(("restart", INK))
             on_disk = ", ".join(f"{key} = {text}" for key, text in step.disk.items())
-            below.append((f"disk: {_compact(on_disk) or 'empty'}", DISK))
-            before = self._held_before(step)
-            if before and before != step.holds:
-                below.append((f"forgotten: {_compact(before)}", LOST))
+            below.append((f"disk: {compact(on_disk) or 'empty'}", DISK))
+            if not self._lost(self.trace.steps[step.number - 2]):
+                below += [(f"forgotten: {text}", LOST) for text in self._news(step.holds, self._held_before(step))]
         elif step.kind != "start":
             axes.plot(x, y, marker="o", color=INK, ms=4, zorder=4)
             if step.kind == "timer":
-                above.append((f"{_value(step.timer)} time-out", INK))
+                above += [("time-out", INK), (value_of(step.timer), INK)]
+            if not step.written:
+                colour = LOST if self._crashes_after(step) else INK
+                below += [(f"{text} (in memory)", colour) for text in self._news(self._held_before(step), step.holds)]
         if step.kind != "start":
             self.taken.append(_Box(x - 0.1, y - 0.1, x + 0.1, y + 0.1))
-        for text in map(_compact, step.written):
-            below.append((text, DISK) if step.durable else (f"{text} (not durable)", LOST))
+        for text in map(record_of, step.written):
+            below.append((text, DISK) if step.durable else (f"{text}: not yet on disk", LOST))
         for decision in step.committed:
-            value = _value(msgspec.to_builtins(decision.command))
+            value = value_of(msgspec.to_builtins(decision.command))
             two = any(
                 other.place == decision.place and other.command != decision.command
                 for earlier in self.trace.steps[: step.number]
@@ -231,10 +239,16 @@ class Picture:
         self._stack(axes, x, y - 0.11, below, -1)
         self._stack(axes, x, y + 0.13, above, 1)
 
-    def _held_before(self, restart: TraceStep) -> str:
-        """What the replica held in its last life."""
-        earlier = (step for step in reversed(self.trace.steps[: restart.number - 1]) if step.replica == restart.replica)
-        return next((step.holds for step in earlier if step.holds), "")
+    def _news(self, before: str, after: str) -> list[str]:
+        return news(before, after, any("term" in envelope.fields for envelope in self.trace.messages))
+
+    def _crashes_after(self, step: TraceStep) -> bool:
+        return any(o.kind == "crash" and o.replica == step.replica for o in self.trace.steps[step.number :])
+
+    def _held_before(self, step: TraceStep) -> str:
+        """What its replica held before, if need be in its last life."""
+        earlier = (other for other in reversed(self.trace.steps[: step.number - 1]) if other.replica == step.replica)
+        return next((other.holds for other in earlier if other.holds), "")
 
     def _lost(self, crash: TraceStep) -> list[str]:
         """What the replica had written and the crash takes."""
@@ -248,7 +262,7 @@ class Picture:
     def _stack(self, axes: Axes, x: float, y: float, texts: list[tuple[str, str]], direction: int) -> None:
         """Lines of text under (-1) or over (1) a point of a replica's line, lower or higher where there is one."""
         for text, colour in texts:
-            for line in _wrapped(text):
+            for line in wrapped(text):
                 box = self._box(line, x, y + direction * LINE / 2)
                 while any(box.overlap(other) > TOUCH for other in self.taken):
                     y += direction * LINE
@@ -260,7 +274,7 @@ class Picture:
         x = self.x(step.number)
         start = (x - 0.35, self.y(-1))
         self._arrow(axes, start, (x, self.y(step.replica)), FAINT)
-        self._label(axes, _value(msgspec.to_builtins(step.command)), start, (x, self.y(step.replica)), INK, near=0.2)
+        self._label(axes, value_of(msgspec.to_builtins(step.command)), start, (x, self.y(step.replica)), INK, near=0.2)
 
     def _message(self, axes: Axes, envelope: Envelope, arrivals: list[TraceStep]) -> None:
         start = (self.x(envelope.step), self.y(envelope.source))
@@ -284,7 +298,7 @@ class Picture:
         self, axes: Axes, text: str, start: tuple[float, float], end: tuple[float, float], colour: str, near: float
     ) -> None:
         """Along an arrow, where there is most room."""
-        lines = _wrapped(text)
+        lines = wrapped(text)
         best: tuple[float, list[_Box]] | None = None
         heights = [self.y(replica) for replica in range(self.trace.replicas)]
         lines_of_replicas = [_Box(0, height - 0.07, self.width, height + 0.07) for height in heights]
@@ -311,12 +325,3 @@ class Picture:
             color=colour, fontweight="bold" if bold else "normal", zorder=6,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
         )  # fmt: skip
-
-
-def _compact(text: str) -> str:
-    """What is on a disk, with ballots as in the labels of messages, and no longer than can be read."""
-    return textwrap.shorten(re.sub(r"\((\d+), (\d+)\)", r"\1.\2", text), LONGEST, placeholder=" ...")
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDEST) or [""]

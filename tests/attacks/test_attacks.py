@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from functools import cache
@@ -24,6 +25,7 @@ from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.replay import replay
 from consensus_bench.exploration.trace import read_trace
 from consensus_bench.report.attacks import picture_of, table_rows, words, write_attack_report
+from consensus_bench.report.spacetime import Picture
 
 
 @cache
@@ -171,6 +173,16 @@ def test_leaders_are_deposed_only_without_pre_vote_and_check_quorum() -> None:
     assert Deposed().control(found).verdict == HOLDS
 
 
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.story])
+def test_a_story_tells_every_column_of_its_diagram(name: str) -> None:
+    """If the execution changes, what is said of it must be read again."""
+    picture = picture_of(outcome_of(name).found)
+    assert picture is not None
+    told = re.findall(r"\b(\d+)-(\d+): ", " ".join(ATTACKS[name].story))
+    columns = [column for first, last in told for column in range(int(first), int(last) + 1)]
+    assert columns == list(range(1, Picture(picture).last + 1))
+
+
 @pytest.mark.parametrize(
     ("verdicts", "together"),
     [
@@ -227,6 +239,12 @@ def test_all_end_with_the_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_bad_input_is_refused(arguments: list[str], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         run_command(*arguments)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--out: .* cannot be made"):
+        run_command("one-vote", "--out", str(tmp_path / "file" / "folder"))
 
 
 def test_an_unknown_attack_is_one_line_and_status_2() -> None:

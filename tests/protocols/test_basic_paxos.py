@@ -53,8 +53,8 @@ def test_an_acceptor_accepts_unless_it_has_promised_a_higher_ballot() -> None:
     step(acceptor, Deliver(1, Prepare((2, 1))))
     assert step(acceptor, Deliver(0, Accept((1, 0), A))) == [(SEND, 0, Nack((2, 1)))]
     effects = step(acceptor, Deliver(0, Accept((3, 0), B)))
-    assert [effect[0] for effect in effects] == [PERSIST, SEND]
-    assert effects[1] == (SEND, 0, Accepted((3, 0), B))
+    assert [effect[0] for effect in effects] == [PERSIST, PERSIST, SEND], "promise and acceptance, one record"
+    assert effects[2] == (SEND, 0, Accepted((3, 0), B))
     assert (acceptor.promised, acceptor.accepted_ballot, acceptor.accepted) == ((3, 0), (3, 0), B)
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from consensus_bench.contract import Command
 from consensus_bench.exploration.trace import Committed, Envelope, Trace, TraceStep, Violation
-from consensus_bench.report.spacetime import label_of, space_time, write_space_time
+from consensus_bench.report.spacetime import space_time, write_space_time
+from consensus_bench.report.spacetime_words import compact, label_of, news, record_of
 
 FIVE, SEVEN = Command(1, 1, "put", "x", 5), Command(2, 1, "put", "x", 7)
 
@@ -57,8 +59,8 @@ def texts(figure: Any) -> list[Any]:
 def test_everything_that_happens_is_written_on_it() -> None:
     shown = " ".join(text.get_text() for text in texts(space_time(trace())))
     for wanted in (
-        "Prepare 1.1", "Promise 1.1", "Promise again", "round = 1", "promised = 1.1 (not durable)", "crash",
-        "lost: promised = 1.1", "restart", "disk: empty", "forgotten: ballot 1.1", "retry time-out", "x=5 chosen",
+        "Prepare 1.1", "Promise 1.1", "Promise again", "round = 1", "promised = 1.1: not yet on disk", "crash",
+        "lost: promised = 1.1", "restart", "disk: empty", "time-out", "retry", "x=5 chosen", "brown: written",
         "x=7 chosen as well!", "agreement: replica 1 commits 5, replica 2 commits 7", "x=5", "replica 2", "clients",
     ):  # fmt: skip
         assert wanted in shown, wanted
@@ -83,12 +85,58 @@ def test_no_text_covers_another() -> None:
     [
         ({"ballot": [2, 1]}, "M 2.1"),
         ({"term": 3, "entries": [{"term": 1, "command": {"kind": "noop", "key": ""}}]}, "M 3 entries [1 no-op]"),
-        ({"granted": True, "last_index": 4}, "M granted True last index 4"),
+        ({"granted": True, "last_index": 4}, "M granted last index 4"),
+        ({"granted": False, "transfer": False, "commit_index": 0}, "M refused"),
+        ({"deps": [-1, -1], "quorum": 7}, "M"),
+        ({"deps": [-1, 4]}, "M after 1.4"),
         ({"accepted": None, "accepted_ballot": [0, 0]}, "M"),
     ],
 )  # fmt: skip
 def test_labels(fields: dict[str, Any], label: str) -> None:
     assert label_of(envelope(1, 1, 0, 1, "M", **fields)) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("accepted = ((1, 1), swap x=2)", "accepted = (1.1, x=2)"),
+        ("vote = (1, 0)", "vote = (1, 0)"),
+        ("2 = ((4611686018427387904, 0), swap x=1)", "2 = (chosen: x=1)"),
+        (
+            "(0, 0) = Commit(instance=(0, 0), command=swap x=1, deps=(-1, 0, -1), seq=0)",
+            "0.0 = (x=1 after 1.0)",
+        ),
+        ("1 = LogEntry(term=1, command=noop)", "1 = (term 1, no-op)"),
+        ("(0, 0) = (1, (1, 1), (1, 1), swap x=1, False, (-1, -1, -1), 0, (-1, -1, -1), 7)", "0.0 written"),
+    ],
+)
+def test_records(text: str, said: str) -> None:
+    assert record_of(text) == said
+
+
+def test_what_is_new_at_a_replica() -> None:
+    before = "ballot (1, 0); follows 0; 1: accepted noop at (1, 0)"
+    after = "ballot (2, 0); 1: accepted noop at (1, 0); 2: accepted swap x=1 at (2, 0); 3: executed swap x=2"
+    assert news(before, after, terms=True) == ["term 2", "2: accepted x=1 term 2"]
+    assert news("", "ballot (1, 1); 0: accepted swap x=1 at (1, 1)", terms=False) == [
+        "promised 1.1",
+        "accepted x=1 at 1.1",
+    ]
+    assert news(before, before, terms=False) == []
+    assert compact("noop") == "no-op"
+
+
+def lost_in_memory(trace: Trace) -> Trace:
+    """The same, but the promise is never written."""
+    steps = list(trace.steps)
+    steps[2] = msgspec.structs.replace(steps[2], durable=True, written=())
+    return msgspec.structs.replace(trace, steps=tuple(steps))
+
+
+def test_what_is_only_in_memory_is_marked_and_forgotten() -> None:
+    shown = " ".join(text.get_text() for text in texts(space_time(lost_in_memory(trace()), ["1-7: so it went."])))
+    assert "promised 1.1 (in memory)" in shown and "forgotten: promised 1.1" in shown and "1-7: so it went." in shown
+    assert "lost:" not in shown
 
 
 def test_files(tmp_path: Path) -> None:
