@@ -48,6 +48,7 @@ CONFIGURATIONS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {**CHANGE, "requests": "anywhere", "commands": 1},
         {**CHANGE, "crashes": 1, "commands": 1, "lost": ("Forward", "Nack", "Fetch", "Chosen")},
         {**CHANGES, "lost": ("Forward", "Nack", "Fetch", "Chosen", "Heartbeat")},
+        {**CHANGE, "crashes": 1, "lost": ("Forward", "Nack", "Fetch", "Chosen", "Heartbeat")},
     ),
     "raft": (
         {**LEADER, "ballots": 1, "commands": 1, "requests": "anywhere", "lost": ("Refused", "Conflict")},
