@@ -83,6 +83,7 @@ _MODES = (
     show_default=True,
     help="With --replay: in the simulator too, which must end in the same state.",
 )
+@click.option("--draw", is_flag=True, help="Draw the trace too: a space-time diagram, SVG and PNG, beside the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def command(ctx: click.Context, /, **flags: Any) -> None:
@@ -92,9 +93,9 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     Exit status: 0 all properties hold, 1 one is violated or was never reached, 2 bad input, 3 the bound on states was
     reached, or the search interrupted.
     """  # fmt: skip
-    simulator = flags.pop("world") == "simulator"
+    simulator, draw = flags.pop("world") == "simulator", flags.pop("draw")
     if flags["replay_file"] is not None:
-        _replay(flags["replay_file"], simulator)
+        _replay(flags["replay_file"], simulator, draw)
         return
     if simulator:
         raise ConfigError("--world simulator: goes with --replay FILE; the search is the explorer's")
@@ -110,6 +111,8 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     walks = None if flags["walks"] is None else Plan(flags["walks"], flags["steps"], flags["seed"], flags["jobs"])
     report = explore(flags["protocol"], bounds, parse_settings(flags["settings"]), flags["properties"], walks)
     path = _save(report, flags["trace_file"])
+    if draw and report.trace is not None and path is not None:
+        _draw(report.trace, path)
     if flags["as_json"]:
         click.echo(msgspec.json.encode(report))
     else:
@@ -139,6 +142,16 @@ def _save(report: Report, path: Path | None) -> Path | None:
     path = path or Path("results/runs/traces") / f"{name}-{property_}.json"
     write_trace(path, report.trace)
     return path
+
+
+def _draw(trace: Trace, path: Path) -> None:
+    """Beside the trace's file, with its name."""
+    import matplotlib as mpl
+
+    from consensus_bench.report.spacetime import write_space_time
+
+    mpl.use("Agg")
+    write_space_time(trace, path.parent, path.stem)
 
 
 def _finish(ctx: click.Context, report: Report) -> None:
@@ -217,7 +230,7 @@ def _steps(trace: Trace) -> list[str]:
     return lines
 
 
-def _replay(path: Path, simulator: bool) -> None:
+def _replay(path: Path, simulator: bool, draw: bool) -> None:
     from consensus_bench.attacks.registry import judged
     from consensus_bench.contract.registry import find_protocol, make_options
     from consensus_bench.exploration.replay import replay
@@ -227,6 +240,8 @@ def _replay(path: Path, simulator: bool) -> None:
     protocol = find_protocol(trace.protocol)
     execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
     click.echo(f"{path}: {len(trace.steps)} steps of {trace.protocol}, each as recorded")
+    if draw:
+        _draw(trace, path)
     click.echo("\n".join(_steps(trace)))
     if simulator:
         _replay_in_simulator(path, trace, execution.violation)

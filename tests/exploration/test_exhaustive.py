@@ -352,11 +352,14 @@ def test_a_trace_that_contradicts_itself_is_refused(
 def test_the_command_writes_a_trace_and_replays_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "found.json"
     with pytest.raises(PropertyViolated, match="agreement"):
-        run_command([mutant("SkipsPhase1"), "--trace", str(file)])
+        run_command([mutant("SkipsPhase1"), "--trace", str(file), "--draw"])
     assert "a shortest execution, 6 steps" in capsys.readouterr().out
+    drawn = file.with_suffix(".svg").read_bytes()
+    file.with_suffix(".svg").unlink()
     with pytest.raises(PropertyViolated, match="agreement"):
-        run_command(["--replay", str(file)])
+        run_command(["--replay", str(file), "--draw"])
     assert "each as recorded" in capsys.readouterr().out
+    assert file.with_suffix(".svg").read_bytes() == drawn and file.with_suffix(".png").stat().st_size > 10_000
 
 
 def test_the_command_fails_where_nothing_was_reached() -> None:
