@@ -254,7 +254,10 @@ def do_trial(trial: Trial, parts: Parts[TrialResult], stop: Callable[[], bool]) 
     """A ``runner.Work``."""
     world = World(trial.settings)
     verdict, table = judged(trial.key, world, stop)
-    parts.save(trial.key, TrialResult(verdict, None if verdict.violated else cost(world, table, trial.sites)))
+    if verdict.violated:
+        parts.save(trial.key, TrialResult(verdict, None))
+    else:
+        parts.save(trial.key, TrialResult(verdict, cost(world, table, trial.sites)), table)
 
 
 def cost(world: World, table: Table, sites: tuple[str, ...]) -> Cost | None:

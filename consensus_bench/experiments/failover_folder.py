@@ -2,7 +2,8 @@
 
 ``failover.csv``: a row per trial and client site, and ``ALL``; ``outages.csv``: what else was measured of each;
 ``summary.csv``: quantiles over the trials, a trial in which it never came to that counting as endless (empty);
-``timeline.csv``: operations completed in each second; ``faults.csv``: what was injected when.
+``timeline.csv``: operations completed in each second; ``faults.csv``: what was injected when; ``operations.parquet``:
+as that of ``compare``, with the fault of each trial.
 ``checks.json`` and ``manifest.json`` as those of ``compare``.
 """
 
@@ -28,6 +29,7 @@ from consensus_bench.experiments.comparison import (
 )
 from consensus_bench.experiments.elections import quantile
 from consensus_bench.experiments.failover import ALL, KIND, Cost, Failover, Trial, TrialResult, do_trial, trials
+from consensus_bench.experiments.operation_files import TrialsFile
 from consensus_bench.experiments.outage import Outage
 from consensus_bench.experiments.parts import Parts, finished, new_folder, unfinished, write_manifest
 from consensus_bench.experiments.provenance import code_state, versions
@@ -78,6 +80,7 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
         outcome = Outcome(folder, _violations(scenario, planned, results), _undecided(planned, results), len(results))
         if results:
             write_failover(folder, planned, results)
+            _write_operations(setup, planned, results, parts)
             manifest = {
                 "format": FORMAT,
                 "kind": KIND,
@@ -121,6 +124,16 @@ def _undecided(planned: list[Trial], results: dict[str, TrialResult]) -> list[st
         for check in results[trial.key].verdict.checks
         if check.verdict == "not decided"
     ]
+
+
+def _write_operations(
+    setup: Setup, planned: list[Trial], results: dict[str, TrialResult], parts: Parts[TrialResult]
+) -> None:
+    labels = [contestant.label for contestant in setup.contestants]
+    faults = list(dict.fromkeys(trial.fault for trial in planned))
+    with TrialsFile(parts.folder / "operations.parquet", labels, setup.client_sites, faults) as file:
+        for trial, _ in _done(planned, results):
+            file.add(trial, parts.table(trial.key))
 
 
 def write_failover(folder: Path, planned: list[Trial], results: dict[str, TrialResult]) -> None:

@@ -13,6 +13,7 @@ from consensus_bench.experiments.statistics import NS_PER_MS, NS_PER_S, column, 
 from consensus_bench.simulation.operations import KINDS, NEVER, PATHS
 
 if TYPE_CHECKING:
+    from consensus_bench.experiments.failover import Trial
     from consensus_bench.experiments.statistics import Table
 
 _TIMES: Final = ("due_ns", "sent_ns", "committed_ns", "executed_ns", "answered_ns")
@@ -46,7 +47,7 @@ class _ParquetFile:
 
         self._writer.write_table(pa.table(columns, schema=self.schema()))
 
-    def labelled(self, run: Run, count: int) -> tuple[Any, Any]:
+    def labelled(self, run: Run | Trial, count: int) -> tuple[Any, Any]:
         """The columns ``protocol`` and ``seed`` of ``count`` rows."""
         import numpy as np
 
@@ -88,8 +89,12 @@ class OperationsFile(_ParquetFile):
             ]
         )  # fmt: skip
 
-    def add(self, run: Run, table: Table) -> None:
+    def add(self, run: Run | Trial, table: Table) -> None:
         """The operations of one run."""
+        self.write(self.columns(run, table))
+
+    def columns(self, run: Run | Trial, table: Table) -> list[Any]:
+        """As in the schema."""
         import pyarrow as pa
 
         protocol, seed = self.labelled(run, len(table))
@@ -98,23 +103,43 @@ class OperationsFile(_ParquetFile):
             return pa.array(column(table, name), pa.int64())
 
         answered = column(table, "answered_ns") != NEVER
-        self.write(
-            [
-                protocol,
-                seed,
-                _named(column(table, "site"), self.sites),
-                plain("client"),
-                plain("sequence"),
-                plain("key"),
-                _named(column(table, "kind"), KINDS),
-                *(_nullable(column(table, name)) for name in _TIMES),
-                _named(column(table, "path"), PATHS),
-                plain("attempts"),
-                _nullable(column(table, "value")),
-                _nullable(column(table, "result")),
-                pa.array(due_within(table, window_of(run.settings)) & answered),
-            ]
-        )
+        return [
+            protocol,
+            seed,
+            _named(column(table, "site"), self.sites),
+            plain("client"),
+            plain("sequence"),
+            plain("key"),
+            _named(column(table, "kind"), KINDS),
+            *(_nullable(column(table, name)) for name in _TIMES),
+            _named(column(table, "path"), PATHS),
+            plain("attempts"),
+            _nullable(column(table, "value")),
+            _nullable(column(table, "result")),
+            pa.array(due_within(table, window_of(run.settings)) & answered),
+        ]
+
+
+class TrialsFile(OperationsFile):
+    """The same of a failover study, with the ``fault`` of each trial."""
+
+    def __init__(self, path: Path, protocols: Sequence[str], sites: Sequence[str], faults: Sequence[str]) -> None:
+        super().__init__(path, protocols, sites)
+        self.faults = list(faults)
+
+    def schema(self) -> Any:
+        """That of ``compare``, and ``fault``."""
+        import pyarrow as pa
+
+        return super().schema().append(pa.field("fault", _names_type()))
+
+    def columns(self, run: Run | Trial, table: Table) -> list[Any]:
+        """As in the schema."""
+        import numpy as np
+
+        assert not isinstance(run, Run)
+        number = self.faults.index(run.fault)
+        return [*super().columns(run, table), _named(np.full(len(table), number, np.int32), self.faults)]
 
 
 class TimelineFile(_ParquetFile):

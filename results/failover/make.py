@@ -101,6 +101,7 @@ def leader() -> None:
         "timeline.csv",
         "outages.csv",
         "faults.csv",
+        "operations.parquet",
     ):  # what the report shows of them is enough here
         (outcome.folder / large).unlink()
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from consensus_bench.contract import ConfigError
@@ -75,6 +76,20 @@ def test_the_timeline_counts_every_answered_operation(folder: Path) -> None:
     assert len(dips) == 14
     assert min(dips, key=lambda second: dips[second] if second else 1e9) in (4, 5, 6)
     assert dips[3] > 40
+
+
+def test_every_operation_is_kept(folder: Path) -> None:
+    """What the tables say of an outage can be worked out again from them."""
+    operations = pd.read_parquet(folder / "operations.parquet")
+    assert set(operations["fault"]) == {"crash-leader"}
+    answered = operations[operations["answered_ns"] < 14e9]  # later ones are on no timeline
+    timeline = pd.read_csv(folder / "timeline.csv").groupby(["protocol", "seed"])["completed_ops"].sum()
+    counted = answered.groupby(["protocol", "seed"], observed=True).size()
+    assert counted.to_dict() == timeline.to_dict()
+    table = pd.read_csv(folder / "failover.csv")
+    for row in table[table["site"] == "ALL"].itertuples():
+        mine = operations[(operations["protocol"] == row.protocol) & (operations["seed"] == row.seed)]
+        assert row.failed == mine["answered_ns"].isna().sum() and row.retried == (mine["attempts"] > 1).sum()
 
 
 def test_the_latency_after_is_the_new_leaders(folder: Path) -> None:
