@@ -267,6 +267,12 @@ def test_a_bound_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
         explore("basic-paxos", Bounds(**{field: value}))
 
 
+@pytest.mark.parametrize("protocol", ["multi-paxos", "epaxos"])
+def test_what_needs_a_clock_is_refused(protocol: str) -> None:
+    with pytest.raises(ConfigError, match="the clock stands still"):
+        explore(protocol, Bounds(crashes=1), {"reads": "quorum"})
+
+
 def test_an_unknown_property_is_refused() -> None:
     with pytest.raises(ConfigError, match="no-such"):
         explore("basic-paxos", Bounds(), properties=["no-such"])

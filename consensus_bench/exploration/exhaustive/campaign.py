@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from consensus_bench.contract import ConfigError
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.nodes import Choice
@@ -67,6 +68,11 @@ class Campaign(msgspec.Struct, frozen=True):
         """Nothing of it is explored yet."""
         protocol = find_protocol(self.spec)
         options = make_options(protocol, self.settings, self.bounds.replicas)
+        if self.bounds.crashes and getattr(options, "reads", "") == "quorum":
+            raise ConfigError(
+                f"--crashes {self.bounds.crashes} and reads = quorum: a restarted replica tells answers to its earlier "
+                "life by its clock, and the clock stands still here; leave one of the two out"
+            )
         return Search(protocol, options, self.bounds, self.chosen())
 
 
