@@ -49,8 +49,8 @@ COLUMNS: Final = (
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``seed``: the first that it falls with (None: with none); ``property``: what falls; ``schedules``: if none, how many
-    of the random scheduler's it takes (None: more than are tried)."""
+    """``seed``: the first that it falls with (None: with none); ``property``: what falls; ``schedules``: if none, how
+    many of the random scheduler's it takes (None: more than are tried)."""
 
     seed: int | None
     property: str
