@@ -197,10 +197,11 @@ def _several(number: int, one: str, many: str = "") -> str:
 
 def _extent(report: Report) -> str:
     counts = f"{report.states:,} distinct states, {report.transitions:,} transitions"
-    if report.extent == "random walks":
+    if report.extent == "random walks" or (report.extent == "interrupted" and not report.levels):
+        how = "interrupted, " if report.extent == "interrupted" else ""
         return (
-            f"random walks, not exhaustive: {report.transitions:,} steps, {report.states:,} states, distinct within a "
-            "batch of walks"
+            f"random walks, {how}not exhaustive: {report.transitions:,} steps, {report.states:,} states, distinct "
+            "within a batch of walks"
         )
     if report.extent == "closed":
         return f"closed: {counts}, depth {report.depth}: every state that can be reached within the bounds"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from consensus_bench.cli import explore as command_line
 from consensus_bench.contract import Command, ConfigError, PropertyViolated
 from consensus_bench.contract.context import COMMIT, EXECUTE
 from consensus_bench.contract.registry import find_protocol, make_options
+from consensus_bench.exploration.exhaustive import walks
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Report, explore
 from consensus_bench.exploration.exhaustive.observations import Observations
@@ -251,6 +253,44 @@ def test_a_timer_that_nobody_sets_is_refused(walks: Plan | None) -> None:
     """Nothing would fire, and all would hold."""
     with pytest.raises(ConfigError, match=r"--timer nope: .*retry"):
         explore("basic-paxos", Bounds(ballots=1, timers=("retry", "nope")), walks=walks)
+
+
+def test_ctrl_c_keeps_the_walks_that_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, made = walks._walk, []
+
+    def walk(*what: Any) -> Any:
+        made.append(what)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return whole(*what)
+
+    three = explore("basic-paxos", Bounds(), walks=Plan(3, 20, 1))
+    monkeypatch.setattr(walks, "_walk", walk)
+    report = explore("basic-paxos", Bounds(), walks=Plan(5, 20, 1))
+    assert (report.extent, report.transitions, report.states) == ("interrupted", three.transitions, three.states)
+
+
+def test_ctrl_c_ends_walks_on_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, asked = Future.result, []
+
+    def result(future: Future[Any], timeout: float | None = None) -> Any:
+        asked.append(future)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return whole(future, timeout)
+
+    monkeypatch.setattr(Future, "result", result)
+    report = explore("raft", Bounds(), walks=Plan(100 * BATCH, 10_000, 1, jobs=2))  # hours, if they went on
+    assert report.extent == "interrupted" and report.trace is None
+
+
+def test_a_search_that_is_interrupted_says_so_whatever_timers_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_search: Any, *_what: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "expand", interrupt)
+    report = explore("raft", Bounds(timers=("heartbeat",)))
+    assert report.extent == "interrupted"
 
 
 def test_batches_are_all_walks_once() -> None:

@@ -6,8 +6,10 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import Any, Literal
 
 import msgspec
@@ -91,8 +93,8 @@ def explore(
     if walks is not None:
         return _walk(campaign, search, walks)
     search.run()
-    if search.result.violation is None:
-        search.nodes.require_timers()
+    if search.result.violation is None and not search.result.interrupted:
+        search.nodes.require_timers("within the bounds")
     choices: list[Choice] = []
     if search.result.violating_state is not None:
         choices = choices_along(search, path_to(search, search.result.violating_state))
@@ -133,10 +135,15 @@ def _walk(campaign: Campaign, search: Search, plan: Plan) -> Report:
     jobs = min(plan.jobs or os.cpu_count() or 1, len(batches))
     work = [(campaign, plan, numbers) for numbers in batches]
     done: list[Report] = []
-    for report in [_batch(*work[0], search)] if len(work) == 1 else _batches(work, jobs):
-        done.append(report)
-        if report.extent == "violated":
-            break
+    with closing(_here(work, search) if jobs == 1 else _in_processes(work, jobs)) as reports:
+        for report in reports:
+            done.append(report)
+            if report.extent == "violated":
+                break
+    done = done or [_report(campaign, search, [], "interrupted")]
+    early = len(done) < len(work) or any(report.extent == "interrupted" for report in done)
+    if early and done[-1].extent != "violated":
+        done[-1] = msgspec.structs.replace(done[-1], extent="interrupted")
     reached = {name for report in done for name in report.reached}
     return msgspec.structs.replace(
         done[-1],
@@ -151,26 +158,62 @@ def _walk(campaign: Campaign, search: Search, plan: Plan) -> Report:
     )
 
 
-def _batches(work: list[tuple[Campaign, Plan, range]], jobs: int) -> Iterator[Report]:
-    if jobs == 1:
-        yield from (_batch(*task) for task in work)
-        return
-    context, quiet = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=signal.signal, initargs=quiet)
+Work = list[tuple[Campaign, Plan, range]]
+
+
+def _here(work: Work, search: Search) -> Generator[Report, None, None]:
+    for number, task in enumerate(work):
+        report = _batch(*task, search=search if number == 0 else None)
+        yield report
+        if report.extent == "interrupted":
+            return
+
+
+def _in_processes(work: Work, jobs: int) -> Generator[Report, None, None]:
+    """In the order of the batches. After Ctrl-C those that were begun tell how far they came."""
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(stop.is_set,))
+    left = [pool.submit(_batch, *task) for task in work]
     try:
-        yield from pool.map(_batch, *zip(*work, strict=True))
+        while left:
+            try:
+                report = left[0].result()
+            except KeyboardInterrupt:
+                stop.set()
+                left = [future for future in left if not future.cancel()]
+            else:
+                del left[0]
+                yield report
+    except BrokenProcessPool as error:
+        if stop.is_set():
+            return  # Ctrl-C ended workers that had not begun
+        raise ConfigError(
+            "a worker process ended abruptly: too little memory, or a script that calls explore() outside of "
+            "`if __name__ == '__main__':`; use fewer jobs (jobs=1: no further process)"
+        ) from error
     finally:
+        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+_stops: list[Callable[[], bool]] = []
+"""Of a worker: whether nobody waits for its walks any more."""
+
+
+def _begin(stop: Callable[[], bool]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that began this one
+    _stops.append(stop)
 
 
 def _batch(campaign: Campaign, plan: Plan, numbers: range, search: Search | None = None) -> Report:
     """The walks of these numbers, in a search of their own. ``states`` are those that are distinct among them."""
     start = time.process_time()
     search = search or campaign.search()
-    walked = random_walks(search, numbers, plan.steps, plan.seed)
-    if search.result.violation is None and numbers.start == 0:
-        search.nodes.require_timers()
-    report = _report(campaign, search, walked.choices, "random walks")
+    walked = random_walks(search, numbers, plan.steps, plan.seed, lambda: any(stop() for stop in _stops))
+    if search.result.violation is None and not search.result.interrupted and numbers.start == 0:
+        search.nodes.require_timers(f"in the first {len(numbers)} walks")
+    report = _report(campaign, search, walked.choices, "interrupted" if search.result.interrupted else "random walks")
     seconds = time.process_time() - start
     return msgspec.structs.replace(report, states=walked.distinct, transitions=walked.steps, seconds=seconds)
 

@@ -106,14 +106,12 @@ class Nodes:
             nodes.append(move.node)
         return nodes
 
-    def require_timers(self) -> None:
+    def require_timers(self, where: str) -> None:
         """Refuse ``timers`` that were never set: an exploration without them would look like one with them."""
         known = {str(name) for core in self.handlers.cores for name in core.timers}
         for name in self.bounds.timers:
             if name not in known:
-                raise ConfigError(
-                    f"--timer {name}: no replica sets it within the bounds; set: {', '.join(sorted(known))}"
-                )
+                raise ConfigError(f"--timer {name}: no replica sets it {where}; set: {', '.join(sorted(known))}")
 
     def core(self, me: int, node: int) -> Core:
         """The local state in ``node`` of replica ``me``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -48,16 +49,23 @@ class Plan(msgspec.Struct, frozen=True):
         return [range(first, min(first + BATCH, self.walks)) for first in range(0, self.walks, BATCH)]
 
 
-def random_walks(search: Search, numbers: range, steps: int, seed: int) -> Walks:
+def random_walks(search: Search, numbers: range, steps: int, seed: int, stop: Callable[[], bool]) -> Walks:
     """The walks of these numbers, each step drawn from those that change something. Facts and a violation are noted in
-    ``search.result``."""
+    ``search.result``, and whether ``stop``, or Ctrl-C, ended them early."""
     done = Walks()
     met: set[tuple[int, ...]] = set()
     start = tuple(search.nodes.starts())
     world = search.first_world()
     while done.walks < len(numbers) and search.result.violation is None:
         number = numbers[done.walks]
-        walk = _walk(search, start, world, steps, Random(f"{seed} {number}"), met)
+        try:
+            search.result.interrupted = stop()
+            if search.result.interrupted:
+                break
+            walk = _walk(search, start, world, steps, Random(f"{seed} {number}"), met)
+        except KeyboardInterrupt:
+            search.result.interrupted = True
+            break
         if search.disks_must_lag():
             search.nodes.lagging = True
             search.forget()
