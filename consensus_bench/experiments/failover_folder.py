@@ -96,6 +96,7 @@ def run_failover(setup: Setup, progress: Progress = _silent) -> Outcome:
                 "code": code,
                 "versions": versions(),
                 "leaderless": _leaderless(planned, results),
+                "struck_nobody": _struck_nobody(planned, results),
                 **described(setup),
             }
             write_manifest(folder, manifest)
@@ -132,8 +133,9 @@ def _write_operations(
     labels = [contestant.label for contestant in setup.contestants]
     faults = list(dict.fromkeys(trial.fault for trial in planned))
     with TrialsFile(parts.folder / "operations.parquet", labels, setup.client_sites, faults) as file:
-        for trial, _ in _done(planned, results):
-            file.add(trial, parts.table(trial.key))
+        for trial in planned:
+            if trial.key in results and not results[trial.key].verdict.violated:
+                file.add(trial, parts.table(trial.key))
 
 
 def write_failover(folder: Path, planned: list[Trial], results: dict[str, TrialResult]) -> None:
@@ -215,6 +217,13 @@ def _leaderless(planned: list[Trial], results: dict[str, TrialResult]) -> list[s
         if numbers is not None:
             led[trial.protocol] = led.get(trial.protocol, False) or bool(numbers.elections)
     return [protocol for protocol, seen in led.items() if not seen]
+
+
+def _struck_nobody(planned: list[Trial], results: dict[str, TrialResult]) -> list[str]:
+    """The faults that took place in no trial: no table but that of the operations has a row of them."""
+    tried = (t.fault for t in planned if t.key in results and not results[t.key].verdict.violated)
+    struck = {trial.fault for trial, _ in _done(planned, results)}
+    return [fault for fault in dict.fromkeys(tried) if fault not in struck]
 
 
 def _timeline(planned: list[Trial], results: dict[str, TrialResult], several: bool) -> Iterator[Row]:

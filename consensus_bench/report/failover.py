@@ -90,6 +90,11 @@ class Study:
         return list(dict.fromkeys(self.failover["fault"]))
 
     @property
+    def struck_nobody(self) -> list[str]:
+        """The others: a line each."""
+        return [f"{fault} struck nobody in any trial" for fault in self.manifest.get("struck_nobody", [])]
+
+    @property
     def sites(self) -> list[str]:
         """Where the clients are."""
         return list(self.manifest["client_sites"])
@@ -152,6 +157,7 @@ def _answer(study: Study) -> Section:
     ]
     if done < planned:
         text.append(f"Interrupted: only {done} of {planned} trials are in these numbers.")
+    text += [f"{line}." for line in study.struck_nobody]
     tables = []
     for fault in study.faults:
         caption = f"{fault}: milliseconds after it began, median / 99th percentile / worst over the trials, all sites."
@@ -355,6 +361,8 @@ def print_failover(folder: Path, console: Console) -> None:
             grid.add_row(*row)
         console.print(grid)
         console.print()
+    for said in study.struck_nobody:
+        console.print(said)
     done, planned = study.manifest["runs"], study.manifest["planned_runs"]
     if done < planned:
         console.print(f"interrupted: only {done} of {planned} trials are in these numbers")

@@ -9,12 +9,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.experiments.comparison import Interrupted
 from consensus_bench.experiments.failover import fault_name, fault_names, make_failover, prepare_failover, trials
 from consensus_bench.experiments.failover_folder import FAILOVER, TIMELINE, run_failover
-from consensus_bench.report.failover import Study, draw_timeline, rows_of, typical, write_failover_report
+from consensus_bench.report.failover import (
+    Study,
+    draw_timeline,
+    print_failover,
+    rows_of,
+    typical,
+    write_failover_report,
+)  # fmt: skip
 
 SITES = ["us-east-1", "us-west-2", "eu-west-1"]
 
@@ -90,6 +98,29 @@ def test_every_operation_is_kept(folder: Path) -> None:
     for row in table[table["site"] == "ALL"].itertuples():
         mine = operations[(operations["protocol"] == row.protocol) & (operations["seed"] == row.seed)]
         assert row.failed == mine["answered_ns"].isna().sum() and row.retried == (mine["attempts"] > 1).sum()
+
+
+def test_a_fault_that_never_comes_is_said_to_and_its_operations_are_kept(tmp_path: Path) -> None:
+    never = "crash:eu-west-1,when=replica restarted"
+    setup = prepare_failover(
+        study(out=str(tmp_path / "run"), seeds=1, duration=7.0, protocols=["raft"], faults=["crash-leader", never])
+    )
+    folder = run_failover(setup).folder
+    assert set(pd.read_parquet(folder / "operations.parquet")["fault"]) == {"crash-leader", never}
+    assert Study(folder).faults == ["crash-leader"]
+    assert f"{never} struck nobody" in write_failover_report(folder).with_suffix(".md").read_text(encoding="utf-8")
+    console = Console(record=True, width=200)
+    print_failover(folder, console)
+    assert f"{never} struck nobody" in console.export_text()
+
+
+def test_a_study_in_which_nobody_is_struck(tmp_path: Path) -> None:
+    never = "crash:eu-west-1,when=replica restarted"
+    setup = prepare_failover(
+        study(out=str(tmp_path / "run"), seeds=1, duration=7.0, protocols=["raft"], faults=[never])
+    )
+    folder = run_failover(setup).folder
+    assert f"{never} struck nobody" in write_failover_report(folder).with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_the_latency_after_is_the_new_leaders(folder: Path) -> None:
