@@ -4,8 +4,8 @@
 leader (master leases: Chandra, Griesemer, Redstone, "Paxos Made Live" (2007), section 5.2).
 
 - Whoever grants the leader a lease promises nothing to anybody else for ``lease_ms`` by its own clock. The leader
-  counts from when it *asked*, and for less: two clocks' rates differ by ``clock_drift_bound`` at most. Beyond it reads
-  are stale. To be some time off does no harm; to be set back does.
+  counts from when it *asked*, and for less: one clock is at most 1 + ``clock_drift_bound`` times as fast as another.
+  Beyond it reads are stale. To be some time off does no harm; to be set back does.
 - Those who granted must meet every phase-1 quorum: with quorums of Q1 among N replicas, N - Q1 + 1 of them do.
 - A restarted replica does not know what it granted, and promises nothing to anybody for as long as a lease may run:
   not even to whom it has granted one since, for it may have forgotten a higher ballot, and a grant at that.
