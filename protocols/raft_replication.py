@@ -265,7 +265,9 @@ class RaftReplication(RaftSnapshots):
         match, last = self.match_index[follower], self.log.last_index
         next_index, end = max(self.next_index[follower], match + 1), match + self.options.window
         while next_index <= min(last, end):
-            next_index += self._send_entries(ctx, follower, next_index, end + 1 - next_index)
+            sent = self._send_entries(ctx, follower, next_index, end + 1 - next_index)
+            assert sent > 0, f"nothing is sent from index {next_index} on, but the log ends at {last}"
+            next_index += sent
         self.next_index[follower] = next_index
         if end >= last < next_index:
             del self.next_index[follower]

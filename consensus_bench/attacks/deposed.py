@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, UNDECIDED, Finding
-from consensus_bench.attacks.scheduled import Table, swap
+from consensus_bench.attacks.attack import HOLDS, LIVENESS, UNDECIDED, Finding
+from consensus_bench.attacks.scheduled import Table, swap, unless_violated
 from consensus_bench.exploration.execution import length_of
 from consensus_bench.exploration.trace import Trace
 
@@ -34,7 +34,10 @@ class Deposed(msgspec.Struct, frozen=True):
 
     def attack(self) -> Finding:
         """Turn after turn, until what matters has come back."""
-        table = self._begun(WITHOUT)
+        return unless_violated(self._table(WITHOUT), self._until_it_comes_back)
+
+    def _until_it_comes_back(self, table: Table) -> Finding:
+        _begin(table)
         seen: dict[Hashable, int] = {}
         for _ in range(MOST_TURNS):
             shape, place = shape_of(table), length_of(table.execution.steps)
@@ -46,7 +49,10 @@ class Deposed(msgspec.Struct, frozen=True):
 
     def control(self, attacked: Finding) -> Finding:
         """As many turns."""
-        table = self._begun({})
+        return unless_violated(self._table({}), self._as_many_turns)
+
+    def _as_many_turns(self, table: Table) -> Finding:
+        _begin(table)
         for _ in range(MOST_TURNS):
             _turn(table)
         found = table.finding()
@@ -54,20 +60,12 @@ class Deposed(msgspec.Struct, frozen=True):
             return msgspec.structs.replace(found, verdict=LIVENESS, detail="the request is not committed")
         return msgspec.structs.replace(found, detail=f"the request is committed; {found.detail}")
 
-    def _begun(self, settings: dict[str, Any]) -> Table:
-        """Server 0 leads and serves, the link between 0 and 2 is cut, 2 has tried to be elected. A request comes."""
-        table = Table(self.spec, settings, 3, (swap(0),))
-        table.fire(LEADER, "election")
-        table.exchange((LEADER, BETWEEN))
-        table.fire(CUT_OFF, "election")
-        _hears(table, CUT_OFF)
-        table.ask(LEADER, swap(0))
-        table.cut(LEADER, CUT_OFF)
-        return table
+    def _table(self, settings: dict[str, Any]) -> Table:
+        return Table(self.spec, settings, 3, (swap(0),))
 
     def _judged(self, table: Table, begins: int, ends: int) -> Finding:
         found = table.finding()
-        if found.verdict == SAFETY or _is_committed(found):
+        if _is_committed(found):
             return found
         detail = (
             f"after step {ends} all that decides is as after step {begins}, with higher terms and one more no-op in "
@@ -91,6 +89,16 @@ class Deposed(msgspec.Struct, frozen=True):
         table.fire(LEADER, "election")
         _hears(table, LEADER)
         return table.finding().trace
+
+
+def _begin(table: Table) -> None:
+    """Server 0 leads and serves, the link between 0 and 2 is cut, 2 has tried to be elected. A request comes."""
+    table.fire(LEADER, "election")
+    table.exchange((LEADER, BETWEEN))
+    table.fire(CUT_OFF, "election")
+    _hears(table, CUT_OFF)
+    table.ask(LEADER, swap(0))
+    table.cut(LEADER, CUT_OFF)
 
 
 def _turn(table: Table) -> None:

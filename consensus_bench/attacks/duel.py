@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from consensus_bench.attacks.attack import HOLDS, LIVENESS, SAFETY, UNDECIDED, Finding
-from consensus_bench.attacks.scheduled import Table, swap
+from consensus_bench.attacks.scheduled import Table, swap, unless_violated
 from consensus_bench.contract import Message
 from consensus_bench.exploration.execution import length_of
 from consensus_bench.exploration.trace import Trace
@@ -33,7 +33,9 @@ class Duel(msgspec.Struct, frozen=True):
 
     def attack(self) -> Finding:
         """Each proposer prepares between the two phases of the other."""
-        table = self._table()
+        return unless_violated(self._table(), self._outbidding)
+
+    def _outbidding(self, table: Table) -> Finding:
         table.ask(0, swap(0))
         _prepare_arrives(table, 0)
         table.ask(1, swap(1))
@@ -53,7 +55,9 @@ class Duel(msgspec.Struct, frozen=True):
 
     def control(self, attacked: Finding) -> Finding:
         """Only replica 0 proposes: nobody prepares between its two phases."""
-        table = self._table()
+        return unless_violated(self._table(), self._alone)
+
+    def _alone(self, table: Table) -> Finding:
         table.ask(0, swap(0))
         _prepare_arrives(table, 0)
         _is_outbid(table, 0)

@@ -126,6 +126,13 @@ class Table:
         )
 
 
+def unless_violated(table: Table, play: Callable[[Table], Finding]) -> Finding:
+    """What ``play`` finds on the table, or what is violated before it ends."""
+    with suppress(_Over):
+        return play(table)
+    return table.finding()
+
+
 Script: TypeAlias = Callable[[Table], None]
 Judge: TypeAlias = Callable[[Execution], Violation | None]
 """Looks for what verification cannot see: a guarantee beyond what a history of the clients shows."""

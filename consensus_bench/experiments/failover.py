@@ -18,7 +18,7 @@ from consensus_bench.experiments.outage import Outage, outage
 from consensus_bench.experiments.parts import Parts
 from consensus_bench.experiments.plan import TYPICAL_LATENCY_S, run_settings
 from consensus_bench.experiments.scenario import Scenario, make_scenario_of
-from consensus_bench.experiments.setup import Setup, prepare, split_entry
+from consensus_bench.experiments.setup import Setup, check_orders, prepare, split_entry
 from consensus_bench.experiments.statistics import NS_PER_MS, NS_PER_S, column
 from consensus_bench.simulation.faults import AnyFault, Fault
 from consensus_bench.simulation.faults.kinds import Crash, Momentary
@@ -148,6 +148,7 @@ def prepare_failover(data: Mapping[str, Any], where: str = "") -> Setup:
     scenario = setup.scenario
     assert isinstance(scenario, Failover)
     check_faults(scenario.background, setup.sites, setup.client_sites, scenario.duration)
+    check_orders(scenario.background, setup.contestants)
     _reroute(setup, scenario)
     return setup
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -90,7 +91,7 @@ def _prepare(scenario: Scenario) -> Setup:
     geography = _geography(selected, scenario, sites, client_sites, jitter)
     first_leader, choice = _first_leader(scenario.leader, sites, geography)
     check_faults(scenario.faults, sites, client_sites, scenario.duration)
-    _check_orders(scenario.faults, contestants)
+    check_orders(scenario.faults, contestants)
     if scenario.nemesis is not None:
         scenario.nemesis.validate(len(sites), scenario.duration)
     return Setup(
@@ -159,7 +160,7 @@ def split_entry(entry: str) -> tuple[str, str]:
     return (label.strip(), spec.strip()) if equals else ("", entry.strip())
 
 
-def _check_orders(faults: tuple[Fault, ...], contestants: tuple[Contestant, ...]) -> None:
+def check_orders(faults: Sequence[Fault], contestants: Sequence[Contestant]) -> None:
     """An operator's order must reach somebody: a protocol that does not know it is not struck."""
     orders: dict[type[Fault], type] = {HandOver: contract.HandOver, ChangeMembers: contract.ChangeMembers}
     for fault in faults:

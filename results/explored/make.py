@@ -151,7 +151,8 @@ def write(tasks: list[Hunt], records: dict[str, Record]) -> None:
         "# What the explorer finds",
         "",
         f"`make explored`: each of the {len(tasks)} mutants of tests/mutants, each without one rule of its protocol, "
-        f"in small configurations, the smaller ones first, up to {STATES:,} states each. {len(found)} show a "
+        f"in small configurations, the smaller ones first, each until {STATES:,} states were seen (a depth that was "
+        f"begun is finished). {len(found)} show a "
         "violation. The others need more than that (more states, three ballots and a crash, a damaged disk, snapshots) "
         "or break nothing that is ever false in a state (an office that is never handed over). Mutants of leases are "
         "left out: the explorer's clock stands still.",

@@ -158,6 +158,11 @@ def test_the_duel_is_one_only_while_there_are_two() -> None:
     assert duel.control(found).verdict == HOLDS
 
 
+def test_a_duel_in_which_something_falls_says_so() -> None:
+    found = Duel(spec="consensus_bench.attacks.rules.basic_paxos:UnsafeHalves").attack()
+    assert (found.verdict, found.falls) == (SAFETY, "agreement")
+
+
 def test_leaders_are_deposed_only_without_pre_vote_and_check_quorum() -> None:
     found = find_attack("raft-leaders-deposed").runner.attack()
     assert (found.verdict, found.falls) == (LIVENESS, "the commit of a request")

@@ -89,6 +89,10 @@ def test_a_scenario_file_says_what_flags_say(tmp_path: Path) -> None:
         (("--fault", "crash-leader@0.5"), "fault 'crash:leader@500ms': must begin between the end of the warm-up"),
         (("--fault", "crash-leader@19.5"), "and a second before the end (20 s)"),
         (("--fault", "hand-over:leader", "--protocols", "epaxos"), "strikes nobody: no hand-over is known to epaxos"),
+        (
+            ("--background", "hand-over:leader", "--protocols", "epaxos"),
+            "strikes nobody: no hand-over is known to epaxos",
+        ),
         (("missing.toml",), "there is no such file"),
         (("--no-sweeps",), "leave it out"),
         (("--sweep-warmup", "0"), "--sweep-warmup: failover has no sweeps"),
