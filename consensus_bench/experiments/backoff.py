@@ -126,6 +126,7 @@ class BackoffWorld(World):
             self.schedule(Delivery(machine.request_callbacks, site.life, 0, 0, command), NORMAL, 0)
         self.schedule(Alarm((self._give_up,)), NORMAL, round(self.backoff.limit_s * 1e9))
         decision: Decision = self.env.run(until=self.over)
+        self.close()
         return decision
 
     def _give_up(self, _event: Alarm) -> None:

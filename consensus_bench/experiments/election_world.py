@@ -183,6 +183,7 @@ class ElectionWorld(World):
         longest = ns(self.options.election_timeout_ms[1])
         self.schedule(Alarm((self._give_up,)), NORMAL, max(LIMIT * longest, LEAST_LIMIT_NS))
         elected: int | None = self.env.run(until=self.over)
+        self.close()
         return elected
 
     def _give_up(self, _event: Alarm) -> None:

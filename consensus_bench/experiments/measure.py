@@ -86,8 +86,14 @@ def measure(run: Run, stop: Callable[[], bool] = lambda: False) -> tuple[Result,
 
 
 def judged(key: str, world: World, stop: Callable[[], bool]) -> tuple[Result, Table]:
-    """The same for a world that has not run yet."""
+    """The same for a world that has not run yet, and does not run again."""
+    try:
+        return _judged(key, world, stop)
+    finally:
+        world.close()
 
+
+def _judged(key: str, world: World, stop: Callable[[], bool]) -> tuple[Result, Table]:
     def progress(_done: float) -> None:
         if stop():
             raise Stopped

@@ -256,6 +256,11 @@ class World:
         for machine in self.machines:
             machine.tell_all()
 
+    def close(self) -> None:
+        """Drop what is still under way when all is over. These events hold on to the whole world, and the garbage
+        collector does not look into them (``events.py``): without this no world's memory is ever freed."""
+        self.env.queue.clear()
+
     def _counters(self) -> tuple[int, ...]:
         flat: list[int] = []
         for m in self.machines:
