@@ -51,6 +51,7 @@ def measure(name: str, commits: int) -> dict[str, float]:
     seconds = time.process_time() - start
     done = len(world.operations)
     messages = sum(m.counters().sent for m in world.machines) + done  # and each client's request
+    world.close()
     return {"commits": done, "messages": messages, "seconds": seconds}
 
 
