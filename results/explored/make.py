@@ -125,7 +125,8 @@ def hunt(task: Hunt, parts: Parts[Record], _stop: Callable[[], bool]) -> None:
     for place in range(len(CONFIGURATIONS[task.file])):
         if task.settings.get("reads") == "quorum" and "crashes" in task.bounds(place):
             continue  # not explored: its lives are told by the clock
-        report = explore(task.spec, Bounds(**task.bounds(place), states=MORE_STATES.get(task.file, STATES)), task.settings)
+        bounds = Bounds(**task.bounds(place), states=MORE_STATES.get(task.file, STATES))
+        report = explore(task.spec, bounds, task.settings)
         trace = report.trace
         if trace is not None and trace.violation is not None:
             record = Record(place, trace.violation.property, trace.length, report.states, round(report.seconds, 1))
