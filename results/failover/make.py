@@ -134,7 +134,6 @@ def _interfering(conflict: int, place: Path) -> list[str]:
     waits = [float(row["unavailable_ms"]) for row in _rows(folder, "failover.csv", "epaxos")]
     outages = _rows(folder, "outages.csv", "epaxos")
     held, longest = [int(row["held"]) for row in outages], [float(row["held_ms"]) for row in outages]
-    print(conflict, sorted(waits), held, flush=True)
     return [
         f"{conflict} %",
         _median_and_worst(waits),
