@@ -24,6 +24,7 @@ _MODES = (
     "settings",
     "trace_file",
     "replay_file",
+    "after",
     "as_json",
     "protocol",
 )
@@ -47,6 +48,14 @@ _MODES = (
 @click.option("--ballots", type=int, default=2, show_default=True, help="Ballots begun in all; Raft: the last term.")
 @click.option("--rounds", type=int, help="The highest round of a ballot.  [default: as high as they come]")
 @click.option("--crashes", type=int, default=0, show_default=True, help="In all, each followed by a restart.")
+@click.option("--damages", type=int, default=0, show_default=True, help="Crashes that damage the disk, of these.")
+@click.option(
+    "--order",
+    "orders",
+    multiple=True,
+    metavar="ORDER",
+    help="An operator's, once, at any replica: hand-over:REPLICA or members:REPLICA,...; may be repeated.",
+)
 @click.option("--timeouts", type=int, help="Timers that fire, in all.  [default: any number]")
 @click.option("--timer", "timers", multiple=True, metavar="NAME", help="Only this timer fires; may be repeated.")
 @click.option("--first-leader", type=int, help="The replica that leads first.  [default: time-outs decide]")
@@ -60,6 +69,7 @@ _MODES = (
 @click.option("--lost", multiple=True, metavar="MESSAGE", help="None of this type arrives; may be repeated.")
 @click.option("--depth", type=int, help="Steps of an execution, at most.")
 @click.option("--states", type=int, default=5_000_000, show_default=True, help="Distinct states, at most.")
+@click.option("--after", metavar="FILE[:STEPS]", help="Begin where a trace ends, or after so many of its steps.")
 @click.option("--walks", type=int, help="Instead: this many random walks.")
 @click.option("--steps", type=int, default=200, show_default=True, help="Steps of a random walk.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random walks.")
@@ -109,7 +119,9 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     if flags["trace_file"] is not None:
         make_folder("--trace", flags["trace_file"].parent)
     walks = None if flags["walks"] is None else Plan(flags["walks"], flags["steps"], flags["seed"], flags["jobs"])
-    report = explore(flags["protocol"], bounds, parse_settings(flags["settings"]), flags["properties"], walks)
+    after = None if flags["after"] is None else _opening(ctx, flags["after"])
+    settings = parse_settings(flags["settings"])
+    report = explore(flags["protocol"], bounds, settings, flags["properties"], walks, after)
     path = _save(report, flags["trace_file"])
     if draw and report.trace is not None and path is not None:
         _draw(report.trace, path)
@@ -118,6 +130,16 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     else:
         click.echo("\n".join(_lines(report, bounds, path)))
     _finish(ctx, report)
+
+
+def _opening(ctx: click.Context, where: str) -> tuple[Trace, int]:
+    """What ``--after`` names; it says itself what other options say of an exploration from the start."""
+    from consensus_bench.exploration.exhaustive.opening import read_opening
+
+    for name in ("replicas", "commands", "reads", "first_leader"):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise ConfigError(f"--{name.replace('_', '-')} and --after: the trace says which; leave one of the two out")
+    return read_opening(where)
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:

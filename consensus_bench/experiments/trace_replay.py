@@ -2,8 +2,8 @@
 
 The world's own machines run it: their processors, disks, timers and the SimPy queue. What the trace dictates is what a
 network and clocks would decide otherwise: which message arrives next, again or never, which timer fires, who crashes
-and restarts, and from when on a disk is not quick enough. The machines cost nothing and the clock stands still, as it
-does for the explorer: all happens at time 0, in the order of the trace.
+and restarts, from when on a disk is not quick enough, and what the clocks show. The machines cost nothing: all happens
+at time 0, in the order of the trace.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.state import freeze
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.replay import replay
-from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS
-from consensus_bench.exploration.trace import Trace, TraceStep, Violation, from_data
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, damaged
+from consensus_bench.exploration.trace import Trace, TraceStep, Violation, damage_of, from_data
 from consensus_bench.exploration.wording import show
 from consensus_bench.simulation.disk import Disk
 from consensus_bench.simulation.events import NORMAL, Answer, Delivery, Life
+from consensus_bench.simulation.faults.machine import LocalClock, WrongContext
+from consensus_bench.simulation.hot_path import ActingContext
 from consensus_bench.simulation.machine import Link, Machine, _Timer
 from consensus_bench.simulation.network import Geography
 from consensus_bench.simulation.profiles import find_profile
@@ -62,15 +64,19 @@ class _Envelope(msgspec.Struct, frozen=True):
 class ScriptedMachine(Machine):
     """A machine whose timers fire when they are told to, and whose disk keeps up or not as it is told."""
 
-    __slots__ = ("broke_off", "keeps_up")
+    __slots__ = ("broke_off", "clock", "keeps_up")
     world: ScriptedWorld
 
     def __init__(self, world: World, me: int, replica: Replica, disk: Disk, timer_stream: Any) -> None:
+        self.clock = LocalClock()
         self.keeps_up = True
         self.broke_off = False
         """Something was violated in its last step: the explorer looks at no later effect, here all are done."""
         super().__init__(world, me, replica, disk, timer_stream)
         disk.sample = lambda: 0 if self.keeps_up else NEVER_NS
+
+    def new_context(self) -> ActingContext:
+        return WrongContext(self.clock)
 
     def set_timer(self, name: Any, low_ns: int, high_ns: int, now: int) -> None:
         """Only remember that it is armed."""
@@ -158,6 +164,7 @@ class ScriptedWorld(World):
         machine = self.machines[step.replica]
         assert isinstance(machine, ScriptedMachine)
         self._step = step.number
+        machine.clock.offset_ns = step.clock_ns
         before, known = len(self.mail), self.violation
         if machine.keeps_up and not step.durable:
             machine.fall_behind()
@@ -186,12 +193,16 @@ class ScriptedWorld(World):
             for link in machine.links:  # a new connection does not wait for what never left
                 link.last_synced_ns = link.last_unsynced_ns = 0
         elif step.kind == "restart":
+            machine.disk._contents = damaged(dict(machine.disk.contents()), damage_of(step))
             machine.restart(self._replica(machine.me))
         elif step.kind == "timer":
             name: TimerName = from_data(step.timer)
             if name not in machine.armed():
                 raise ConfigError(f"step {step.number}: the timer {show(name)} of replica {machine.me} is not armed")
             machine.fire(name)
+        elif step.kind == "order":
+            assert step.order is not None
+            self.operate(machine.me, step.order.decode(self.protocol))
         elif step.kind == "request":
             assert step.command is not None
             self._invoked.setdefault((step.command.client, step.command.sequence), step.number)

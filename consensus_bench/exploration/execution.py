@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from consensus_bench.contract import (
+    LOST,
+    OPERATOR,
     Cluster,
     Command,
     ConfigError,
@@ -20,8 +22,10 @@ from consensus_bench.contract import (
     Options,
     PropertyViolated,
     Replica,
+    Snapshot,
     TimerName,
     apply,
+    image,
 )
 from consensus_bench.contract.context import (
     ANSWER,
@@ -40,11 +44,13 @@ from consensus_bench.contract.context import (
     SET_TIMER,
     TAKE_SNAPSHOT,
 )
-from consensus_bench.exploration.site import NO_EXCEPTION, NO_SNAPSHOTS, OWN_INVARIANTS, Event, Impossible, Record, Site
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, Event, Impossible, Record, Site, damaged
 from consensus_bench.exploration.trace import (
     Answered,
     Committed,
+    Damage,
     Envelope,
+    Order,
     StepKind,
     Trace,
     TraceStep,
@@ -100,28 +106,32 @@ class Execution:
         if event.kind == "deliver":
             source, message = event.argument
             number = self._find(source, event.replica, message)
-            self.call("deliver", event.replica, message=number, durable=event.durable)
+            own = source == event.replica
+            self.call("deliver", event.replica, message=number, own=own, durable=event.durable, clock_ns=event.clock_ns)
         elif event.kind == "crash":
-            self.call("crash", event.replica)
-            self.call("restart", event.replica)
+            self.call("crash", event.replica, clock_ns=event.clock_ns)
+            self.call("restart", event.replica, damage=event.argument, clock_ns=event.clock_ns)
         elif event.kind == "timer":
             if event.argument not in site.timers:
                 raise Impossible(f"the timer {event.argument} of replica {event.replica} is not armed")
-            self.call("timer", event.replica, timer=event.argument, durable=event.durable)
+            self.call("timer", event.replica, timer=event.argument, durable=event.durable, clock_ns=event.clock_ns)
+        elif event.kind == "order":
+            self.call("order", event.replica, order=event.argument, durable=event.durable, clock_ns=event.clock_ns)
         else:
-            self.call("request", event.replica, command=event.argument, durable=event.durable)
-        self._deliver_own(event.replica)
+            self.call("request", event.replica, command=event.argument, durable=event.durable, clock_ns=event.clock_ns)
+        self._deliver_own(event.replica, event.clock_ns)
 
-    def _deliver_own(self, replica: int) -> None:
+    def _deliver_own(self, replica: int, clock_ns: int = 0) -> None:
         while self._own and self._own_at_once:
-            number = self._own.popleft()
-            self.call("deliver", replica, message=number, own=True, durable=self.sites[replica].durable)
+            number, durable = self._own.popleft(), self.sites[replica].durable
+            self.call("deliver", replica, message=number, own=True, durable=durable, clock_ns=clock_ns)
 
     def _find(self, source: int, to: int, message: Message) -> int:
         """The envelope to deliver: the first with this message that was not delivered yet, or else the last."""
         found = [
             e.number for e, m in zip(self.envelopes, self.messages, strict=True)
             if e.source == source and e.to == to and type(m) is type(message) and m == message
+            and (source != to or e.number > self.sites[to].born)
         ]  # fmt: skip
         if not found:
             raise Impossible(f"replica {source} has not sent {show(message)} to replica {to}")
@@ -151,8 +161,11 @@ class Execution:
         command: Command | None = None,
         message: int | None = None,
         timer: TimerName = None,
+        order: Message | None = None,
+        damage: Damage = None,
         own: bool = False,
         durable: bool = True,
+        clock_ns: int = 0,
     ) -> TraceStep:
         """Run one handler and write the step down."""
         site, record = self.sites[replica], Record()
@@ -161,9 +174,10 @@ class Execution:
         if (site.replica is None) != (kind in ("start", "restart")):
             raise Impossible(f"replica {replica} is {'down' if site.replica is None else 'up'}: it cannot {kind}")
         site.durable = durable
-        text = self._text(kind, replica, command, message, timer, own)
+        argument = {"deliver": message, "request": command, "timer": timer, "order": order, "restart": damage}.get(kind)
+        text = self._text(kind, replica, argument, own)
         try:
-            self._handle(kind, replica, command, message, timer)
+            self._handle(kind, replica, argument, clock_ns)
             self._gather(replica, record)
             if site.replica is not None:
                 site.replica.check()
@@ -185,6 +199,9 @@ class Execution:
             command=command,
             message=message,
             timer=as_data(timer),
+            order=None if order is None else Order(kind=type(order).__name__, fields=_fields(order)),
+            damage="lost" if damage is LOST else as_data(damage),
+            clock_ns=clock_ns,
             sent=tuple(record.sent),
             written=tuple(record.written),
             committed=tuple(record.committed),
@@ -198,18 +215,20 @@ class Execution:
         self.steps.append(step)
         return step
 
-    def _handle(
-        self, kind: StepKind, number: int, command: Command | None, message: int | None, timer: TimerName
-    ) -> None:
+    def _handle(self, kind: StepKind, number: int, argument: Any, clock_ns: int) -> None:
         site, context = self.sites[number], self._context
         context.effects.clear()
+        context.clock_ns = clock_ns
         if kind == "crash":
             site.replica = None
             site.timers.clear()
             site.store.clear()
             site.results.clear()
+            site.born = len(self.envelopes)
             self._verifier.restarted(number)
             return
+        if kind == "restart":
+            site.disk = damaged(site.disk, argument)
         if site.replica is None:
             site.replica = self.protocol(number, self._cluster, self._options)
         replica = site.replica
@@ -218,19 +237,21 @@ class Execution:
         elif kind == "restart":
             replica.recover(context, dict(site.disk))
         elif kind == "request":
-            assert command is not None
-            self._invoked.setdefault((command.client, command.sequence), len(self.steps))
-            replica.on_request(context, command)
+            self._invoked.setdefault((argument.client, argument.sequence), len(self.steps))
+            replica.on_request(context, argument)
         elif kind == "timer":
-            site.timers.discard(timer)
-            replica.on_timer(context, timer)
+            site.timers.discard(argument)
+            replica.on_timer(context, argument)
+        elif kind == "order":
+            self._receive(replica, OPERATOR, argument)
         else:
-            assert message is not None
-            self._delivered.add(message)
-            value = self.messages[message - 1]
-            handler = replica.handlers.get(type(value))
-            if handler is not None:
-                getattr(replica, handler)(context, self.envelopes[message - 1].source, value)
+            self._delivered.add(argument)
+            self._receive(replica, self.envelopes[argument - 1].source, self.messages[argument - 1])
+
+    def _receive(self, replica: Replica, source: int, message: Message) -> None:
+        handler = replica.handlers.get(type(message))
+        if handler is not None:
+            getattr(replica, handler)(self._context, source, message)
 
     def _gather(self, replica: int, record: Record) -> None:
         """What the handler did becomes visible, or is lost."""
@@ -262,7 +283,6 @@ class Execution:
 
     def _send(self, source: int, to: int, message: Message) -> int:
         number = len(self.envelopes) + 1
-        fields = {name: as_data(getattr(message, name)) for name in message.__struct_fields__}
         self.envelopes.append(
             Envelope(
                 number=number,
@@ -270,7 +290,7 @@ class Execution:
                 source=source,
                 to=to,
                 kind=type(message).__name__,
-                fields=fields,
+                fields=_fields(message),
                 text=show(message),
             )
         )
@@ -293,8 +313,15 @@ class Execution:
             site.results[a.client, a.sequence] = apply(site.store, a)
         elif tag == READ:
             site.results[a.client, a.sequence] = site.store.get(a.key)
-        elif tag in (TAKE_SNAPSHOT, INSTALL):
-            raise ConfigError(NO_SNAPSHOTS)
+        elif tag == TAKE_SNAPSHOT:
+            results = tuple((*request, site.results[request]) for request in sorted(site.results))
+            snapshot = Snapshot(a, image(site.store), results)
+            self._verifier.snapshot(replica, snapshot)
+            record.sent.append(self._send(replica, replica, snapshot))
+        elif tag == INSTALL:
+            self._verifier.installed(replica, a)
+            site.store = dict(a.items)
+            site.results.update({(client, sequence): result for client, sequence, result in a.results})
         else:
             assert tag == ANSWER, f"effect {tag} is unknown"
             self._answer(site, a, record)
@@ -326,23 +353,29 @@ class Execution:
         if self.violation is None:
             self.violation = Violation(property=name, detail=detail)
 
-    def _text(
-        self, kind: StepKind, replica: int, command: Command | None, message: int | None, timer: TimerName, own: bool
-    ) -> str:
+    def _text(self, kind: StepKind, replica: int, argument: Any, own: bool) -> str:
         if kind == "request":
-            assert command is not None
-            return f"client {command.client} asks replica {replica}: {show_command(command)}"
+            return f"client {argument.client} asks replica {replica}: {show_command(argument)}"
         if kind == "timer":
-            return f"replica {replica}: the timer {show(timer)} fires"
+            return f"replica {replica}: the timer {show(argument)} fires"
+        if kind == "order":
+            return f"an operator asks replica {replica}: {show(argument)}"
         if kind == "deliver":
-            assert message is not None
-            envelope = self.envelopes[message - 1]
+            envelope = self.envelopes[argument - 1]
             if own:
                 return f"replica {replica} hears itself: {envelope.text}"
-            again = "again " if message in self._delivered else ""
+            again = "again " if argument in self._delivered else ""
             return f"replica {replica} receives {again}{envelope.text} from replica {envelope.source}"
+        if kind == "restart" and argument is LOST:
+            return f"replica {replica} restarts with an empty disk: everything on it is lost"
+        if kind == "restart" and argument is not None:
+            return f"replica {replica} restarts and cannot read what its disk says of {', '.join(map(show, argument))}"
         words = {"start": "starts", "crash": "crashes", "restart": "restarts with what is on its disk"}
         return f"replica {replica} {words[kind]}"
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {name: as_data(getattr(message, name)) for name in message.__struct_fields__}
 
 
 def length_of(steps: Iterable[TraceStep]) -> int:

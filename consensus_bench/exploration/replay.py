@@ -5,7 +5,7 @@ from __future__ import annotations
 from consensus_bench.contract import ConfigError, Options, Replica, TimerName
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.site import Impossible
-from consensus_bench.exploration.trace import Trace, TraceStep, from_data
+from consensus_bench.exploration.trace import Trace, TraceStep, damage_of, from_data
 from consensus_bench.exploration.wording import show
 
 
@@ -22,8 +22,11 @@ def replay(trace: Trace, protocol: type[Replica], options: Options) -> Execution
                 command=step.command,
                 message=step.message,
                 timer=_timer(execution, step),
+                order=None if step.order is None else step.order.decode(protocol),
+                damage=damage_of(step),
                 own=step.own,
                 durable=step.durable,
+                clock_ns=step.clock_ns,
             )
         except Impossible as error:
             raise ConfigError(f"step {step.number} does not fit {trace.protocol}: {error}") from error

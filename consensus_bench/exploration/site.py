@@ -6,32 +6,46 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Command, Key, Replica, TimerName
-from consensus_bench.exploration.trace import Answered, Committed, StepKind
+from consensus_bench.contract import CORRUPT, LOST, Command, Key, Replica, TimerName
+from consensus_bench.contract.storage import Lost
+from consensus_bench.exploration.trace import Answered, Committed, Damage, StepKind
 
 OWN_INVARIANTS: Final = "own invariants"
 NO_EXCEPTION: Final = "no exception"
-NO_SNAPSHOTS: Final = "snapshots are not explored: leave snapshot_every at 0"
 
 
 class Event(msgspec.Struct, frozen=True):
     """A step that the world chooses: ``kind`` "request" with a command, "deliver" with (source, message), "timer" with
-    a name, or "crash" (a restart follows at once). ``durable``: see ``trace``."""
+    a name, "order" with the operator's message, or "crash" with the damage to the disk (a restart follows at once).
+    ``durable``, ``clock_ns``: see ``trace``."""
 
     kind: StepKind
     replica: int
     argument: Any = None
     durable: bool = True
+    clock_ns: int = 0
 
 
 class Impossible(Exception):
     """A step that cannot happen here: the message was not sent, the timer is not armed."""
 
 
+def damaged(disk: dict[Any, Any], damage: Damage) -> dict[Any, Any]:
+    """What is found on ``disk`` after ``damage``; ``Impossible`` where there is no such record."""
+    if damage is None:
+        return dict(disk)
+    if isinstance(damage, Lost):
+        return {LOST: True}
+    missing = [key for key in damage if key not in disk]
+    if missing:
+        raise Impossible(f"no record of {missing[0]} is on the disk")
+    return {**disk, **dict.fromkeys(damage, CORRUPT)}
+
+
 class Site:
     """One replica, its disk, its timers and its copy of the data."""
 
-    __slots__ = ("disk", "durable", "replica", "results", "store", "timers")
+    __slots__ = ("born", "disk", "durable", "replica", "results", "store", "timers")
 
     def __init__(self) -> None:
         self.replica: Replica | None = None
@@ -41,6 +55,8 @@ class Site:
         self.results: dict[tuple[int, int], int | None] = {}
         self.durable = True
         """False from the first step whose writes are lost, until the crash."""
+        self.born = 0
+        """How many envelopes there were when this process began: what it sent to itself before is gone."""
 
 
 class Record:

@@ -4,14 +4,17 @@ A trace is written by the explorer, replayed by it and by the simulator, and dra
 (``write_trace``, ``read_trace``); everything needed to run it again is in it, and everything that can be computed from
 that (effects, disk contents) is there too, so that a reader needs no protocol code and a replay can compare.
 
-A step is one call of one handler of one replica, in the order in which they happen. Times there are none.
+A step is one call of one handler of one replica, in the order in which they happen. Times there are none, but what
+the replica's own clock shows in the step (``clock_ns``; the explorer's clocks stand still).
 
 - *start*, *restart*: the process begins with an empty disk, or with what the disk holds (``disk`` of its last step);
 - *request*: the client's ``command`` arrives; *timer*: ``timer`` fires;
 - *deliver*: the envelope number ``message`` arrives. An envelope may be delivered never (lost), once, or several times
   (duplicated), and after any number of later ones (reordered). ``own``: it is a message of the replica to itself, which
   arrives when its disk has caught up: here at once, right after the step that sent it;
-- *crash*: memory, timers and whatever is not durable are gone.
+- *order*: an operator's ``order`` arrives (hand over, change the members);
+- *crash*: memory, timers and whatever is not durable are gone. ``damage`` of the restart after it says what the new
+  process cannot read: everything, or the records of some keys.
 
 ``durable`` is false for the steps of a replica whose disk no longer keeps up: what such a step writes is lost in the
 crash to come, and so is all that waits behind the disk barrier (sends, commits, answers). Only messages that do not
@@ -28,11 +31,15 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import Command, ConfigError, Message, Replica
+from consensus_bench.contract import LOST, Command, ConfigError, Message, Replica
+from consensus_bench.contract.storage import Lost
 
 VERSION: Literal[1] = 1
 
-StepKind: TypeAlias = Literal["start", "request", "deliver", "timer", "crash", "restart"]
+StepKind: TypeAlias = Literal["start", "request", "deliver", "timer", "order", "crash", "restart"]
+
+Damage: TypeAlias = Lost | tuple[Any, ...] | None
+"""What a restarted replica cannot read: ``LOST``, all that was on its disk; or the records of some keys."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,14 +56,29 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def decode(self, protocol: type[Replica]) -> Message:
         """The message; ``ConfigError`` if the protocol has no such message, or one with other fields."""
-        for kind in protocol.messages:
-            if kind.__name__ == self.kind:
-                try:
-                    return msgspec.convert(self.fields, kind)
-                except msgspec.ValidationError as error:
-                    raise ConfigError(f"message {self.number}: {self.kind} of {protocol.name}: {error}") from error
-        known = ", ".join(sorted(kind.__name__ for kind in protocol.messages))
-        raise ConfigError(f"message {self.number}: {protocol.name} has no message {self.kind}: it has {known}")
+        return _message(f"message {self.number}", self.kind, self.fields, protocol)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator asks of a replica, as a message."""
+
+    kind: str
+    fields: dict[str, Any]
+
+    def decode(self, protocol: type[Replica]) -> Message:
+        """The message; ``ConfigError`` as for an ``Envelope``."""
+        return _message("an order", self.kind, self.fields, protocol)
+
+
+def _message(where: str, name: str, fields: dict[str, Any], protocol: type[Replica]) -> Message:
+    for kind in protocol.messages:
+        if kind.__name__ == name:
+            try:
+                return msgspec.convert(fields, kind)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{where}: {name} of {protocol.name}: {error}") from error
+    known = ", ".join(sorted(kind.__name__ for kind in protocol.messages))
+    raise ConfigError(f"{where}: {protocol.name} has no message {name}: it has {known}")
 
 
 class Committed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +95,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     result: int | None
 
 
-class TraceStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TraceStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One step: what happened (``kind`` to ``timer``), what the replica did, what its disk holds afterwards."""
 
     number: int
@@ -88,6 +110,10 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     message: int | None = None
     """The number of the envelope that is delivered."""
     timer: Any = None
+    order: Order | None = None
+    damage: Any = None
+    """Of a restart: "lost" if nothing can be read, or the keys whose records cannot."""
+    clock_ns: int = 0
     sent: tuple[int, ...] = ()
     """The numbers of the envelopes that leave in this step, those to the replica itself included."""
     written: tuple[str, ...] = ()
@@ -141,6 +167,19 @@ def from_data(value: Any) -> Any:
     return tuple(map(from_data, value)) if isinstance(value, list | tuple) else value
 
 
+def damage_of(step: TraceStep) -> Damage:
+    """What cannot be read when the replica restarts; ``TypeError`` if the trace does not say it as it should."""
+    if step.damage is None:
+        return None
+    if step.damage == "lost":
+        return LOST
+    if not isinstance(step.damage, list | tuple):
+        raise TypeError
+    keys = tuple(map(from_data, step.damage))
+    hash(keys)
+    return keys
+
+
 def write_trace(path: Path, trace: Trace) -> None:
     """Write ``trace`` as indented JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,13 +212,17 @@ def _check(path: Path, trace: Trace) -> None:
             raise ConfigError(f"{path}: step {step.number} stands at place {number}: number them from 1")
         if not 0 <= step.replica < trace.replicas:
             raise ConfigError(f"{path}: step {number} is of replica {step.replica}: there are {trace.replicas}")
-        needs = {"deliver": step.message, "request": step.command, "timer": step.timer}
+        needs = {"deliver": step.message, "request": step.command, "timer": step.timer, "order": step.order}
         if step.kind in needs and needs[step.kind] is None:
             raise ConfigError(f"{path}: step {number} ({step.kind}) does not say what")
         try:
             hash(from_data(step.timer))
         except TypeError as error:
             raise ConfigError(f"{path}: step {number}: {step.timer} is no timer's name") from error
+        try:
+            damage_of(step)
+        except TypeError as error:
+            raise ConfigError(f'{path}: step {number}: damage {step.damage}: "lost" or a list of keys') from error
         if step.kind == "deliver":
             _check_delivery(path, trace, step)
 

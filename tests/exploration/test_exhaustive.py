@@ -21,6 +21,7 @@ from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.exploration.exhaustive import walks
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Report, explore
+from consensus_bench.exploration.exhaustive.lives import Snapshots
 from consensus_bench.exploration.exhaustive.observations import Observations
 from consensus_bench.exploration.exhaustive.properties import PROPERTIES, find_properties
 from consensus_bench.exploration.exhaustive.search import Search
@@ -308,9 +309,12 @@ def test_a_bound_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["multi-paxos", "epaxos"])
-def test_what_needs_a_clock_is_refused(protocol: str) -> None:
-    with pytest.raises(ConfigError, match="the clock stands still"):
-        explore(protocol, Bounds(crashes=1), {"reads": "quorum"})
+def test_an_answer_to_an_earlier_life_is_told_apart(protocol: str) -> None:
+    """A replica tells its lives by its clock, which shows how many there were."""
+    bounds = Bounds(crashes=1, reads=1, ballots=1, timeouts=0, first_leader=0, states=5_000)
+    report = explore(protocol, bounds, {"reads": "quorum"})
+    assert report.extent == "state bound"
+    assert "a client is answered" in report.reached
 
 
 def test_an_unknown_property_is_refused() -> None:
@@ -416,7 +420,7 @@ def test_the_command_fails_where_nothing_was_reached() -> None:
 def test_what_is_seen_after_a_violation_is_one_as_well() -> None:
     """A state that violates something may be extended before its level is judged."""
     command = Command(0, 1, "put", "x", 1)
-    seen = Observations(3, "graph", (command,))
+    seen = Observations(3, "graph", (command,), Snapshots())
     twice = seen.after(0, ((COMMIT, (0, 0), command), (EXECUTE, command, None), (EXECUTE, command, None)))
     later = seen.after(twice, ((COMMIT, (1, 0), command),))
     assert seen.broken[0] is None

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from consensus_bench.contract import Command, ConfigError, Message
+from consensus_bench.contract import ChangeMembers, Command, ConfigError, HandOver, Message
 
 KEY = "x"
 """All commands are on this key: they interfere."""
@@ -32,6 +32,10 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The highest round of a ballot; None: ``ballots``, above which none can come."""
     crashes: int = 0
     """Crashes of all replicas together, each followed by a restart from what is on the disk."""
+    damages: int = 0
+    """How many of these restarts find everything on the disk lost, or the record of one key unreadable."""
+    orders: tuple[str, ...] = ()
+    """What an operator asks of any replica, each once: "hand-over:REPLICA" or "members:REPLICA,REPLICA,..."."""
     timeouts: int | None = None
     """How many timers fire, of all replicas together; None: any number, at any moment."""
     timers: tuple[str, ...] = ()
@@ -53,9 +57,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ConfigError(f"--{name} {getattr(self, name)}: must be at least 1")
         if self.rounds is not None and self.rounds < 1:
             raise ConfigError(f"--rounds {self.rounds}: must be at least 1")
-        for name in ("crashes", "reads", "timeouts"):
+        for name in ("crashes", "damages", "reads", "timeouts"):
             if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"--{name} {getattr(self, name)}: must not be negative")
+        if self.damages > self.crashes:
+            raise ConfigError(f"--damages {self.damages}: a disk is damaged in a crash; --crashes is {self.crashes}")
+        self.make_orders()
         if self.proposers > self.replicas:
             raise ConfigError(f"--proposers {self.proposers}: there are only {self.replicas} replicas")
         if self.reads > self.commands:
@@ -77,12 +84,35 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether a client asks ``proposer`` for the command of that number."""
         return proposer < self.proposers and (self.requests == "anywhere" or command % self.proposers == proposer)
 
-    def exceeded_by(self, message: Message) -> bool:
-        """Whether ``message`` names a ballot or term that can only exist beyond the bound: a round is above those that
-        were heard of, so that round n is preceded by n - 1 other ballots."""
-        ballot = getattr(message, "ballot", None)
-        round_ = ballot[0] if ballot is not None else getattr(message, "term", 0)
-        return bool(round_ > (self.ballots if self.rounds is None else self.rounds))
+    def make_orders(self) -> tuple[Message, ...]:
+        """The operator's orders as messages; ``ConfigError`` for what is none."""
+        return tuple(map(self._order, self.orders))
+
+    def _order(self, text: str) -> Message:
+        what, _, whom = text.partition(":")
+        replicas = whom.split(",")
+        if what not in ("hand-over", "members") or not all(r.isdecimal() and int(r) < self.replicas for r in replicas):
+            raise ConfigError(
+                f"--order {text}: write hand-over:REPLICA or members:REPLICA,REPLICA,...; "
+                f"replicas are numbered 0 to {self.replicas - 1}"
+            )
+        if what == "members":
+            return ChangeMembers(tuple(sorted({int(r) for r in replicas})))
+        if len(replicas) > 1:
+            raise ConfigError(f"--order {text}: the office is handed over to one replica")
+        return HandOver(int(whom))
+
+    @property
+    def last_round(self) -> int:
+        """Above it no message is sent: a round is above those that were heard of, so that round n is preceded by
+        n - 1 other ballots."""
+        return self.ballots if self.rounds is None else self.rounds
+
+
+def round_of(message: Message) -> int:
+    """The round of the ballot, or the term, that ``message`` names; 0: none."""
+    ballot = getattr(message, "ballot", None)
+    return int(ballot[0] if ballot is not None else getattr(message, "term", 0))
 
 
 def own_ballot(source: int, message: Message) -> Hashable | None:

@@ -18,6 +18,7 @@ from consensus_bench.contract import ConfigError
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.nodes import Choice
+from consensus_bench.exploration.exhaustive.opening import opening_of
 from consensus_bench.exploration.exhaustive.properties import Property, find_properties
 from consensus_bench.exploration.exhaustive.search import Search
 from consensus_bench.exploration.exhaustive.walks import Plan, random_walks
@@ -61,6 +62,8 @@ class Campaign(msgspec.Struct, frozen=True):
     bounds: Bounds
     settings: dict[str, Any]
     properties: tuple[str, ...]
+    after: tuple[Trace, int] | None = None
+    """An execution, and after how many of its steps the exploration begins."""
 
     def chosen(self) -> tuple[Property, ...]:
         """The properties."""
@@ -70,12 +73,12 @@ class Campaign(msgspec.Struct, frozen=True):
         """Nothing of it is explored yet."""
         protocol = find_protocol(self.spec)
         options = make_options(protocol, self.settings, self.bounds.replicas)
-        if self.bounds.crashes and getattr(options, "reads", "") == "quorum":
-            raise ConfigError(
-                f"--crashes {self.bounds.crashes} and reads = quorum: a restarted replica tells answers to its earlier "
-                "life by its clock, and the clock stands still here; leave one of the two out"
-            )
-        return Search(protocol, options, self.bounds, self.chosen())
+        opening = None
+        if self.after is not None:
+            trace, steps = self.after
+            own = self.bounds.own_messages == "network"
+            opening = opening_of(trace, protocol, steps, f"--after {steps} steps", own)
+        return Search(protocol, options, self.bounds, self.chosen(), opening)
 
 
 def explore(
@@ -84,11 +87,17 @@ def explore(
     settings: dict[str, Any] | None = None,
     properties: Iterable[str] = (),
     walks: Plan | None = None,
+    after: tuple[Trace, int] | None = None,
 ) -> Report:
-    """Explore the protocol ``spec`` within ``bounds``: exhaustively, or by random ``walks``. ``ConfigError`` for what
-    cannot be explored."""
+    """Explore the protocol ``spec`` within ``bounds``: exhaustively, or by random ``walks``. ``after`` a trace and a
+    number: from where its first so many steps lead, with its replicas, first leader, commands and options, if
+    ``settings`` do not say otherwise. ``ConfigError`` for what cannot be explored."""
+    settings = settings or {}
+    if after is not None:
+        settings = {**after[0].options, **settings}
+        bounds = msgspec.structs.replace(bounds, replicas=after[0].replicas, first_leader=after[0].first_leader)
     bounds.validate()
-    campaign = Campaign(spec, bounds, settings or {}, tuple(properties))
+    campaign = Campaign(spec, bounds, settings, tuple(properties), after)
     search, start = campaign.search(), time.process_time()
     if walks is not None:
         return _walk(campaign, search, walks)

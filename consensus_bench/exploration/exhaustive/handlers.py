@@ -17,9 +17,18 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import Cluster, Command, ConfigError, Context, Effect, Message, Options, Replica
+from consensus_bench.contract import (
+    OPERATOR,
+    Cluster,
+    Command,
+    ConfigError,
+    Context,
+    Effect,
+    Message,
+    Options,
+    Replica,
+)
 from consensus_bench.contract.context import (
-    ANSWER,
     BROADCAST,
     BROADCAST_UNSYNCED,
     CANCEL_TIMER,
@@ -29,15 +38,17 @@ from consensus_bench.contract.context import (
     INSTALL,
     NOTE,
     PERSIST,
-    READ,
     SEND,
     SEND_UNSYNCED,
     SET_TIMER,
     TAKE_SNAPSHOT,
 )
 from consensus_bench.contract.state import freeze
-from consensus_bench.exploration.exhaustive.bounds import Bounds
-from consensus_bench.exploration.site import NO_EXCEPTION, NO_SNAPSHOTS, OWN_INVARIANTS
+from consensus_bench.exploration.exhaustive.bounds import Bounds, round_of
+from consensus_bench.exploration.exhaustive.lives import NEW, Life, Snapshots, installed, with_commit, with_execution
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, damaged
+from consensus_bench.exploration.trace import Damage
+from consensus_bench.verification.online import VALIDITY
 
 NORMAL: Final = 0
 LAGGING: Final = 1
@@ -47,21 +58,33 @@ REQUEST: Final = 1
 TIMER: Final = 2
 START: Final = 3
 RECOVER: Final = 4
+ORDER: Final = 6
 
 Event: TypeAlias = tuple[int, Any, Any]
-"""(COMMIT, place, command), (EXECUTE, command, None) or (ANSWER, command, None)."""
+"""(COMMIT, place, command), or (tag, what, None): EXECUTE, READ or ANSWER a command, TAKE_SNAPSHOT, INSTALL."""
 
 
 class Core:
-    """A local state. ``broken`` is (property, detail) if the handler that led here failed; then there is no replica."""
+    """A local state. ``broken`` is (property, detail) if the handler that led here failed; then there is no replica.
+    ``life`` and ``lives`` (how many ended) are told apart only where they matter to the protocol."""
 
-    __slots__ = ("broken", "disk", "mode", "replica", "timers")
+    __slots__ = ("broken", "disk", "life", "lives", "mode", "replica", "timers")
 
-    def __init__(self, replica: Replica | None, disk: dict[Any, Any], timers: frozenset[Any], mode: int) -> None:
+    def __init__(
+        self,
+        replica: Replica | None,
+        disk: dict[Any, Any],
+        timers: frozenset[Any] = frozenset(),
+        mode: int = NORMAL,
+        life: Life = NEW,
+        lives: int = 0,
+    ) -> None:
         self.replica = replica
         self.disk = disk
         self.timers = timers
         self.mode = mode
+        self.life = life
+        self.lives = lives
         self.broken: tuple[str, str] | None = None
 
 
@@ -87,6 +110,10 @@ class _Beyond(Exception):
     """The step would go beyond the bounds."""
 
 
+class _NobodyTook(Exception):
+    """A snapshot is installed that no replica has taken."""
+
+
 class _Run:
     """The effects of one step as they are gathered: of the handler, and of the replica's messages to itself."""
 
@@ -106,10 +133,20 @@ class Handlers:
     """The handlers of one protocol in one configuration, memoised."""
 
     def __init__(
-        self, protocol: type[Replica], options: Options, bounds: Bounds, commands: tuple[Command, ...]
+        self,
+        protocol: type[Replica],
+        options: Options,
+        bounds: Bounds,
+        commands: tuple[Command, ...],
+        last_round: int,
+        lives_matter: bool,
     ) -> None:
         self.protocol = protocol
         self.commands = commands
+        self.orders = bounds.make_orders()
+        self.snapshots = Snapshots()
+        self.lives_matter = lives_matter
+        """Whether a replica's past decides what it does next: its snapshots, and how it tells its lives apart."""
         self.cores: list[Core] = []
         self.envelopes: list[Envelope] = []
         self.calls = 0
@@ -120,6 +157,7 @@ class Handlers:
         """Whether a step was seen that sent something without waiting for a write of its replica."""
         self._options = options
         self._bounds = bounds
+        self._last_round = last_round
         self._cluster = Cluster(bounds.replicas, (), bounds.first_leader)
         self._core_numbers: dict[Hashable, int] = {}
         self._envelope_numbers: dict[tuple[int, int, Message], int] = {}
@@ -128,19 +166,26 @@ class Handlers:
 
     def start(self, me: int) -> Outcome:
         """First boot of replica ``me``."""
-        return self._must(self._execute(Core(self._new(me), {}, frozenset(), NORMAL), START, None, NORMAL))
+        return self._must(self._execute(Core(self._new(me), {}), START, None, NORMAL))
 
-    def restart(self, me: int, core: int) -> Outcome | None:
+    def restart(self, me: int, core: int, damage: Damage = None) -> Outcome | None:
         """A crash of replica ``me``, and a new process with what is on the disk; None: beyond the bounds."""
-        disk = self.cores[core].disk
-        key = (-1 - me, RECOVER, freeze(disk), NORMAL)
+        disk = damaged(self.cores[core].disk, damage)
+        lives = self.cores[core].lives + self.lives_matter
+        key = (-1 - me, RECOVER, (freeze(disk), lives), NORMAL)
         if key not in self._memo:
-            self._memo[key] = self._execute(Core(self._new(me), disk, frozenset(), NORMAL), RECOVER, disk, NORMAL)
+            self._memo[key] = self._execute(Core(self._new(me), disk, lives=lives), RECOVER, disk, NORMAL)
         return self._memo[key]
 
+    def number_of(self, order: Message) -> int:
+        """The number of an operator's ``order``, which need not be one of the bounds'."""
+        if order not in self.orders:
+            self.orders = (*self.orders, order)
+        return self.orders.index(order)
+
     def step(self, core: int, kind: int, argument: Any, mode: int) -> Outcome | None:
-        """``kind`` DELIVER with the number of an envelope, REQUEST with that of a command, TIMER with a name. ``mode``
-        is the one in which the step ends. None: beyond the bounds."""
+        """``kind`` DELIVER with the number of an envelope, REQUEST with that of a command, TIMER with a name, ORDER
+        with the number of an order. ``mode`` is the one in which the step ends. None: beyond the bounds."""
         key = (core, kind, argument, mode)
         try:
             return self._memo[key]
@@ -162,8 +207,9 @@ class Handlers:
         self._context.effects.clear()
         assert before.replica is not None, "a broken replica takes no step"
         replica = before.replica.clone()
-        core = Core(replica, dict(before.disk), before.timers, mode)
+        core = Core(replica, dict(before.disk), before.timers, mode, before.life, before.lives)
         run = _Run(core)
+        self._context.clock_ns = before.lives
         try:
             self._call(run, replica, kind, argument)
             while run.own:
@@ -176,6 +222,8 @@ class Handlers:
             core.broken = (OWN_INVARIANTS, str(error) or "an assertion of the protocol fails")
         except ConfigError:
             raise
+        except _NobodyTook as error:
+            core.broken = (VALIDITY, str(error))
         except Exception as error:  # whatever a protocol raises is its finding
             core.broken = (NO_EXCEPTION, f"{type(error).__name__}: {error}")
         if run.unsynced and not self.uses_unsynced:
@@ -194,6 +242,9 @@ class Handlers:
         elif kind == TIMER:
             run.core.timers -= {argument}
             replica.on_timer(context, argument)
+        elif kind == ORDER:
+            self._deliver(run, replica, OPERATOR, self.orders[argument])
+            return
         elif kind == START:
             replica.on_start(context)
         else:
@@ -224,14 +275,28 @@ class Handlers:
                 run.wrote = True
                 if not lagging:
                     self._write(run.core.disk, (tag, a, b))
-            elif tag in (COMMIT, EXECUTE, READ, ANSWER):
-                if not lagging:
-                    run.events.append((tag, a, b))
-            elif tag in (TAKE_SNAPSHOT, INSTALL):
-                raise ConfigError(NO_SNAPSHOTS)
-            else:
-                assert tag == NOTE, f"effect {tag} is unknown"
+            elif tag == NOTE:
                 run.notes.append(a)
+            elif not lagging:
+                self._become_visible(run, me, (tag, a, b))
+
+    def _become_visible(self, run: _Run, me: int, effect: Effect) -> None:
+        """A commit, an execution, a read, an answer or a snapshot."""
+        core, (tag, a, b) = run.core, effect
+        if tag == TAKE_SNAPSHOT:
+            assert self.lives_matter, "a snapshot without snapshot_every or damage"
+            a = self.snapshots.take(core.life, a)
+            self._send(run, me, (me,), a, unsynced=False)
+        elif tag == INSTALL:
+            covered = self.snapshots.covered(a)
+            if covered is None:
+                raise _NobodyTook(f"replica {me} installs a snapshot of place {a.place}, which nobody took")
+            core.life = installed(core.life, covered)
+        elif self.lives_matter and tag == COMMIT:
+            core.life = with_commit(core.life, a, b)
+        elif self.lives_matter and tag == EXECUTE:
+            core.life = with_execution(core.life, a)
+        run.events.append((tag, a, b))
 
     @staticmethod
     def _write(disk: dict[Any, Any], record: Effect) -> None:
@@ -242,7 +307,7 @@ class Handlers:
             disk.pop(key, None)
 
     def _send(self, run: _Run, me: int, targets: tuple[int, ...], message: Message, unsynced: bool) -> None:
-        if self._bounds.exceeded_by(message):
+        if round_of(message) > self._last_round:
             raise _Beyond
         run.unsynced |= unsynced
         if run.core.mode == LAGGING and not unsynced:
@@ -268,7 +333,7 @@ class Handlers:
             key: Hashable = ("broken", core.broken)
             core.replica = None
         else:
-            key = (core.replica.key(), freeze(core.disk), core.timers, core.mode)
+            key = (core.replica.key(), freeze(core.disk), core.timers, core.mode, core.life, core.lives)
         number = self._core_numbers.get(key)
         if number is None:
             number = self._core_numbers[key] = len(self.cores)

@@ -13,32 +13,46 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Command, ConfigError, Options, Replica
-from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE, READ
+from consensus_bench.contract import CORRUPT, LOST, Command, ConfigError
+from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE, INSTALL, READ, TAKE_SNAPSHOT
 from consensus_bench.exploration.exhaustive.bounds import Bounds, own_ballot
 from consensus_bench.exploration.exhaustive.handlers import (
     DELIVER,
     LAGGING,
     NORMAL,
+    ORDER,
     REQUEST,
     START,
     TIMER,
     Core,
-    Event,
+    Envelope,
     Handlers,
     Outcome,
 )
+from consensus_bench.exploration.exhaustive.handlers import Event as Effect
+from consensus_bench.exploration.exhaustive.lives import NEW, installed, plain, results_of, with_execution
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Observations, Worlds
+from consensus_bench.exploration.site import Event
+from consensus_bench.exploration.trace import Damage
 from consensus_bench.verification.online import VALIDITY
 
 CRASH: Final = 5
 """Kind of a step: a crash and the restart after it."""
-_FACTS: Final = {COMMIT: "committed", EXECUTE: "executed", ANSWER: "answered", READ: "read"}
+_FACTS: Final = {
+    COMMIT: "committed",
+    EXECUTE: "executed",
+    ANSWER: "answered",
+    READ: "read",
+    TAKE_SNAPSHOT: "snapshot",
+    INSTALL: "installed",
+}
+_OBSERVED: Final = (COMMIT, EXECUTE, TAKE_SNAPSHOT, INSTALL)
 
 
 class Choice(msgspec.Struct, frozen=True):
     """One step that the world chooses. ``kind`` DELIVER with an envelope's number, REQUEST with a command's, TIMER with
-    a name, CRASH. ``lagging``: what the step writes is not kept any more, up to the crash."""
+    a name, ORDER with a number, CRASH with the damage to the disk. ``lagging``: what the step writes is not kept any
+    more, up to the crash."""
 
     replica: int
     kind: int
@@ -70,11 +84,11 @@ class Node(msgspec.Struct, frozen=True):
 class Nodes:
     """The nodes of all replicas of a configuration, numbered for each replica from 0, and their steps."""
 
-    def __init__(self, protocol: type[Replica], options: Options, bounds: Bounds, worlds: Worlds) -> None:
+    def __init__(self, handlers: Handlers, bounds: Bounds, worlds: Worlds) -> None:
         self.bounds = bounds
-        self.commands = bounds.make_commands()
-        self.handlers = Handlers(protocol, options, bounds, self.commands)
-        self.observations = Observations(bounds.replicas, protocol.decides, self.commands)
+        self.handlers = handlers
+        self.commands = handlers.commands
+        self.observations = Observations(bounds.replicas, handlers.protocol.decides, self.commands, handlers.snapshots)
         self.lagging = False
         """Whether disks may lag behind. Needed as soon as something is sent without waiting for the disk."""
         self.nodes: list[list[Node]] = [[] for _ in range(bounds.replicas)]
@@ -137,18 +151,57 @@ class Nodes:
                     yield from self._moves(me, node, TIMER, name)
         for envelope in self.boxes[self.outboxes[me][node][me]]:
             yield from self._moves(me, node, DELIVER, envelope)
+        for order in range(len(self.bounds.orders)):
+            yield from self._moves(me, node, ORDER, order)
         if self.bounds.crashes:
-            yield from self._crash(me, node)
+            yield from self.crash(me, node)
+        if self.bounds.damages and core.disk:
+            yield from self.crash(me, node, LOST)
+            for key in sorted(core.disk, key=repr):
+                if core.disk[key] is not CORRUPT and key != LOST:
+                    yield from self.crash(me, node, (key,))
 
-    def _crash(self, me: int, node: int) -> Iterator[Move]:
+    def crash(self, me: int, node: int, damage: Damage = None) -> Iterator[Move]:
+        """The step in which replica ``me`` crashes and restarts, with that damage to its disk."""
         before = self.nodes[me][node]
-        outcome = self.handlers.restart(me, before.core)
+        outcome = self.handlers.restart(me, before.core, damage)
         if outcome is None:
             return
         counted = 0 if self.handlers.cores[before.core].mode == LAGGING else 1
-        emptied = Node(before.core, before.sent, self.observations.crashed(before.seen), 0)
-        move = self._move(node, emptied, outcome, Choice(me, CRASH, None), counted)
-        yield msgspec.structs.replace(move, facts=(*move.facts, "restarted"))
+        sent = before.sent
+        if self.bounds.own_messages == "network":  # what it sent to itself is gone with the process
+            sent = frozenset(n for n in sent if self.handlers.envelopes[n].to != me)
+        emptied = Node(before.core, sent, self.observations.crashed(before.seen), 0)
+        move = self._move(node, emptied, outcome, Choice(me, CRASH, damage), counted)
+        facts = (*move.facts, "restarted") if damage is None else (*move.facts, "restarted", "damaged")
+        yield msgspec.structs.replace(move, facts=facts)
+
+    def take(self, me: int, node: int, event: Event) -> Move | None:
+        """The step ``event``, whether or not it is within the bounds; None if it cannot happen here."""
+        if event.kind == "crash":
+            return next(self.crash(me, node, event.argument), None)
+        if event.kind == "timer" and event.argument not in self.core(me, node).timers:
+            return None
+        found = self._argument(event)
+        if found is None:
+            return None
+        moves = self._moves(me, node, *found)
+        return next((move for move in moves if move.choice.lagging == (not event.durable)), None)
+
+    def _argument(self, event: Event) -> tuple[int, Any] | None:
+        handlers = self.handlers
+        if event.kind == "deliver":
+            source, message = event.argument
+            wanted = Envelope(source, event.replica, message)
+            for number, envelope in enumerate(handlers.envelopes):
+                if Envelope(envelope.source, envelope.to, plain(envelope.message)) == wanted:
+                    return (DELIVER, number)
+            return None
+        if event.kind == "request":
+            return (REQUEST, self.commands.index(event.argument))
+        if event.kind == "order":
+            return (ORDER, handlers.number_of(event.argument))
+        return (TIMER, event.argument)
 
     def _moves(self, me: int, number: int, kind: int, argument: Any) -> Iterator[Move]:
         before = self.nodes[me][number]
@@ -158,7 +211,7 @@ class Nodes:
             return
         choice = Choice(me, kind, argument, mode == LAGGING)
         yield self._move(number, before, outcome, choice, 0)
-        if self.lagging and mode == NORMAL and outcome.wrote and self.bounds.crashes:
+        if self.lagging and mode == NORMAL and outcome.wrote:
             lost = self.handlers.step(before.core, kind, argument, LAGGING)
             if lost is not None:
                 yield self._move(number, before, lost, Choice(me, kind, argument, True), 1)
@@ -174,7 +227,7 @@ class Nodes:
         answers: list[tuple[int, int | None]] = []
         broken: Broken = None
         if outcome.events:
-            visible = tuple(event for event in outcome.events if event[0] in (COMMIT, EXECUTE))
+            visible = tuple(event for event in outcome.events if event[0] in _OBSERVED)
             seen = self.observations.after(seen, visible) if visible else seen
             found = self._looked_up(before.seen, outcome.events)
             for event in outcome.events:
@@ -186,9 +239,17 @@ class Nodes:
         node = self._intern(me, Node(outcome.core, sent, seen, asked))
         if broken is not None:
             self.broken[me][node] = broken
-        if node == number and not answers:
+        if node == number and not answers and choice.kind != ORDER:
             return Move(choice, node, 0)  # nothing has happened that could be counted
-        happening = Happening(crash, int(choice.kind == TIMER), ballots, command, tuple(answers))
+        happening = Happening(
+            crash,
+            int(choice.kind == CRASH and choice.argument is not None),
+            int(choice.kind == TIMER),
+            ballots,
+            1 << choice.argument if choice.kind == ORDER else 0,
+            command,
+            tuple(answers),
+        )
         facts = (*outcome.notes, *[_FACTS[event[0]] for event in outcome.events])
         return Move(choice, node, self._worlds.intern(happening), facts)
 
@@ -198,21 +259,23 @@ class Nodes:
         ballots = {own_ballot(envelopes[number].source, envelopes[number].message) for number in sent}
         return len(ballots - {None})
 
-    def _looked_up(self, seen: int, events: tuple[Event, ...]) -> dict[Command, int | None]:
+    def _looked_up(self, seen: int, events: tuple[Effect, ...]) -> dict[Command, int | None]:
         """What reads that have no place found, each after the executions before it in the same step."""
-        executed: list[Command] = []
+        life = self.observations.lives[seen][-1]
         found: dict[Command, int | None] = {}
-        for tag, command, _ in events:
+        for tag, what, _ in events:
             if tag == EXECUTE:
-                executed.append(command)
+                life = with_execution(life, what)
+            elif tag == INSTALL:
+                life = installed(life, self.handlers.snapshots.covered(what) or NEW)
             elif tag == READ:
-                found[command] = self.observations.look_up(seen, executed, command)
+                found[what] = results_of(life)[0].get(what.key)
         return found
 
     def _answer(
         self,
         seen: int,
-        event: Event,
+        event: Effect,
         answers: list[tuple[int, int | None]],
         looked_up: dict[Command, int | None],
     ) -> Broken:

@@ -9,32 +9,37 @@ so that what is not linearizable then is not linearizable here either (Herlihy a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import Command, Key, PropertyViolated, apply
-from consensus_bench.contract.context import COMMIT, EXECUTE
+from consensus_bench.contract import Command, PropertyViolated, Snapshot
+from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, TAKE_SNAPSHOT
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.handlers import Event
+from consensus_bench.exploration.exhaustive.lives import (
+    NEW,
+    Life,
+    Snapshots,
+    installed,
+    results_of,
+    with_commit,
+    with_execution,
+)
 from consensus_bench.verification.linearizability import LINEARIZABILITY, Operation, check_operations
-from consensus_bench.verification.online import VALIDITY, Verifier
+from consensus_bench.verification.online import EXECUTION_ORDER, VALIDITY, Verifier
 
-Life: TypeAlias = tuple[tuple[tuple[Any, Command], ...], tuple[Command, ...]]
-"""Commits (place, command), ordered by place; executions, in their order."""
 Lives: TypeAlias = tuple[Life, ...]
 """Lives that ended, in any order, and the one under way last."""
 Broken: TypeAlias = tuple[str, str] | None
 """(property, detail) of what is violated."""
 
-NEW: Life = ((), ())
-
 
 class Observations:
     """Interned observations of replicas, and the verdicts of the verifier on them."""
 
-    def __init__(self, replicas: int, decides: str, commands: tuple[Command, ...]) -> None:
+    def __init__(self, replicas: int, decides: str, commands: tuple[Command, ...], snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
         self.lives: list[Lives] = [(NEW,)]
         self.broken: list[Broken] = [None]
         self._replicas = replicas
@@ -59,20 +64,7 @@ class Observations:
 
     def result(self, seen: int, command: Command) -> int | None:
         """The result of ``command`` at a replica of which this is seen; None as well if it did not execute it."""
-        store: dict[Key, int] = {}
-        for executed in self.lives[seen][-1][1]:
-            value = None if executed.kind == "noop" else apply(store, executed)  # executed or not, that is judged
-            if executed == command:
-                return value
-        return None
-
-    def look_up(self, seen: int, later: Sequence[Command], read: Command) -> int | None:
-        """What ``read`` finds at a replica of which this is seen, and which has executed ``later`` as well."""
-        store: dict[Key, int] = {}
-        for executed in (*self.lives[seen][-1][1], *later):
-            if executed.kind != "noop":
-                apply(store, executed)
-        return store.get(read.key)
+        return results_of(self.lives[seen][-1])[1].get((command.client, command.sequence))
 
     def compare(self, a: int, b: int) -> Broken:
         """What the observations of two replicas violate together, if anything."""
@@ -93,8 +85,7 @@ class Observations:
         return None
 
     def _extend(self, lives: Lives, events: tuple[Event, ...]) -> int:
-        commits = dict(lives[-1][0])
-        executed = list(lives[-1][1])
+        life = lives[-1]
         verifier = Verifier(self._replicas, self._decides)
         broken = _try(_feed, verifier, 0, lives)
         for tag, a, b in events:
@@ -102,12 +93,27 @@ class Observations:
                 if b not in self._known and b.kind != "noop":
                     broken = broken or (VALIDITY, f"{b} is committed at place {a}: no client asked for it")
                 broken = broken or _try(verifier.committed, 0, a, b)
-                commits[a] = b
+                life = with_commit(life, a, b)
             elif tag == EXECUTE:
                 broken = broken or _try(verifier.executed, 0, a)
-                executed.append(a)
-        life = (tuple(sorted(commits.items(), key=lambda item: item[0])), tuple(executed))
+                life = with_execution(life, a)
+            elif tag == TAKE_SNAPSHOT:
+                broken = broken or _try(verifier.snapshot, 0, a)
+            else:
+                assert tag == INSTALL, f"event {tag} is unknown"
+                broken = broken or self._goes_back(life, a)
+                life = installed(life, self._snapshots.covered(a) or NEW)
+                verifier = Verifier(self._replicas, self._decides)
+                broken = broken or _try(_feed, verifier, 0, (*lives[:-1], life))
         return self._number((*lives[:-1], life), broken)
+
+    def _goes_back(self, life: Life, snapshot: Snapshot) -> Broken:
+        """Whether something that was executed in this life is not covered by the snapshot that is installed."""
+        covered = self._snapshots.covered(snapshot) or NEW
+        lacking = [command for command in life[1] if command not in covered[1]]
+        if lacking:
+            return (EXECUTION_ORDER, f"a snapshot of place {snapshot.place} takes {lacking[0]} back")
+        return None
 
     def _number(self, lives: Lives, broken: Broken) -> int:
         number = self._numbers.get(lives)
@@ -140,42 +146,42 @@ def _feed(verifier: Verifier, replica: int, lives: Lives) -> None:
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """What a step changes about the world: whether it is a crash or a time-out, how many ballots it begins, the number
-    of the command that is asked for (or -1), the answers (command, result)."""
+    """What a step changes about the world: whether it is a crash, damages a disk, or is a time-out, how many ballots it
+    begins, a bit for the order that is given, the number of the command that is asked for (or -1), the answers
+    (command, result)."""
 
     crash: int = 0
+    damage: int = 0
     timeout: int = 0
     ballots: int = 0
+    order: int = 0
     asked: int = -1
     answers: tuple[tuple[int, int | None], ...] = ()
 
 
-class World:
-    """The part of a global state that belongs to no replica: crashes, ballots and time-outs so far, and the clients'
-    history."""
+class World(msgspec.Struct, frozen=True):
+    """The part of a global state that belongs to no replica: crashes, damaged disks, ballots and time-outs so far, a
+    bit for each order that was given, and the clients' history."""
 
-    __slots__ = ("ballots", "crashes", "events", "timeouts")
-
-    def __init__(
-        self, crashes: int, ballots: int, timeouts: int, events: tuple[tuple[int, int, int | None], ...]
-    ) -> None:
-        self.crashes = crashes
-        self.ballots = ballots
-        self.timeouts = timeouts
-        self.events = events
-        """(0, command, None): asked for; (1, command, result): answered. In order of time."""
+    crashes: int = 0
+    damages: int = 0
+    ballots: int = 0
+    timeouts: int = 0
+    orders: int = 0
+    events: tuple[tuple[int, int, int | None], ...] = ()
+    """(0, command, None): asked for; (1, command, result): answered. In order of time."""
 
 
 class Worlds:
     """Interned worlds. ``histories`` false: nothing is remembered of the clients."""
 
-    def __init__(self, bounds: Bounds, histories: bool) -> None:
-        self.all: list[World] = [World(0, 0, 0, ())]
+    def __init__(self, bounds: Bounds, histories: bool, commands: tuple[Command, ...]) -> None:
+        self.all: list[World] = [World()]
         self.broken: list[Broken] = [None]
         self.histories = histories
         self._bounds = bounds
-        self._commands = bounds.make_commands()
-        self._numbers: dict[tuple[int, int, int, tuple[tuple[int, int, int | None], ...]], int] = {(0, 0, 0, ()): 0}
+        self._commands = commands
+        self._numbers: dict[World, int] = {World(): 0}
         self._happenings = [Happening()]
         self._happening_numbers = {Happening(): 0}
         self._memo: dict[tuple[int, int], int | None] = {}
@@ -206,19 +212,31 @@ class Worlds:
     def _advance(self, world: World, happening: Happening) -> int | None:
         bounds = self._bounds
         crashes = world.crashes + happening.crash
+        damages = world.damages + happening.damage
         ballots = world.ballots + happening.ballots
         timeouts = world.timeouts + happening.timeout
-        if crashes > bounds.crashes or ballots > bounds.ballots:
+        if crashes > bounds.crashes or damages > bounds.damages or ballots > bounds.ballots:
             return None
         if bounds.timeouts is not None and timeouts > bounds.timeouts:
             return None
+        if world.orders & happening.order:
+            return None
         events = self._events_after(world.events, happening) if self.histories else ()
-        key = (crashes, ballots, timeouts, events)
-        number = self._numbers.get(key)
+        return self._number(World(crashes, damages, ballots, timeouts, world.orders | happening.order, events))
+
+    def unbounded(self, world: int, happening: int) -> int:
+        """The world after a step that no bound counts: one of the execution after which the exploration begins."""
+        events = self.all[world].events
+        if self.histories:
+            events = self._events_after(events, self._happenings[happening])
+        return self._number(World(events=events))
+
+    def _number(self, world: World) -> int:
+        number = self._numbers.get(world)
         if number is None:
-            number = self._numbers[key] = len(self.all)
-            self.all.append(World(*key))
-            self.broken.append(self._judge(events))
+            number = self._numbers[world] = len(self.all)
+            self.all.append(world)
+            self.broken.append(self._judge(world.events))
         return number
 
     @staticmethod

@@ -16,10 +16,12 @@ from typing import Final
 
 import numpy as np
 
-from consensus_bench.contract import ConfigError, Options, Replica
-from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.contract import Command, ConfigError, Options, Replica
+from consensus_bench.exploration.exhaustive.bounds import Bounds, round_of
+from consensus_bench.exploration.exhaustive.handlers import Handlers
 from consensus_bench.exploration.exhaustive.nodes import Choice, Move, Nodes
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Worlds
+from consensus_bench.exploration.exhaustive.opening import Opening
 from consensus_bench.exploration.exhaustive.properties import LEADER_CHANGED, Property
 from consensus_bench.exploration.exhaustive.result import NO_MOVES, Moves, Result
 from consensus_bench.exploration.exhaustive.table import States, Table, chunks, distinct, positions
@@ -48,7 +50,12 @@ class Search:
     """All reachable states of one configuration."""
 
     def __init__(
-        self, protocol: type[Replica], options: Options, bounds: Bounds, properties: tuple[Property, ...]
+        self,
+        protocol: type[Replica],
+        options: Options,
+        bounds: Bounds,
+        properties: tuple[Property, ...],
+        opening: Opening | None = None,
     ) -> None:
         bounds.validate()
         known = [message.__name__ for message in protocol.messages]
@@ -61,8 +68,10 @@ class Search:
         self.properties = properties
         self._always = {p.name for p in properties if p.mood == "always"}
         histories = LINEARIZABILITY in self._always
-        self.worlds = Worlds(bounds, histories)
-        self.nodes = Nodes(protocol, options, bounds, self.worlds)
+        commands = bounds.make_commands() if opening is None else opening.commands
+        self.opening = opening
+        self.worlds = Worlds(bounds, histories, commands)
+        self.nodes = Nodes(self._handlers(commands), bounds, self.worlds)
         self.visited: States = np.empty(0, dtype=np.int64)
         """All states, ascending."""
         self.levels: list[States] = []
@@ -95,16 +104,39 @@ class Search:
         fields = [state >> shift & (1 << width) - 1 for shift, width in zip(self._shifts, self._widths, strict=True)]
         return fields[:-1], fields[-1]
 
-    def initial(self) -> int:
-        """Every replica has started, nothing else has happened."""
-        return self.pack(self.nodes.starts(), self.first_world())
+    def _handlers(self, commands: tuple[Command, ...]) -> Handlers:
+        bounds, events = self.bounds, () if self.opening is None else self.opening.events
+        sent = [event.argument[1] for event in events if event.kind == "deliver"]
+        last_round = max(map(round_of, sent), default=0) + bounds.last_round
+        lives_matter = (
+            bool(bounds.damages or getattr(self.options, "snapshot_every", 0))
+            or getattr(self.options, "reads", "") == "quorum"
+            or any(event.kind == "crash" and event.argument is not None for event in events)
+        )
+        return Handlers(self.protocol, self.options, bounds, commands, last_round, lives_matter)
 
-    def first_world(self) -> int:
-        """The world once every replica has started."""
+    def begin(self) -> tuple[list[int], int]:
+        """Nodes and world in the beginning: every replica has started, and gone through the opening."""
+        nodes = self.nodes.starts()
+        if self.opening is not None:
+            return self._play(self.opening, nodes)
         world = self.worlds.after(0, self.worlds.intern(Happening(ballots=self.nodes.begun)))
         if world is None:
             raise ConfigError(f"--ballots {self.bounds.ballots}: the replicas begin more when they start")
-        return world
+        return nodes, world
+
+    def _play(self, opening: Opening, nodes: list[int]) -> tuple[list[int], int]:
+        world = 0
+        self.nodes.lagging |= any(not event.durable for event in opening.events)
+        for number, event in enumerate(opening.events, 1):
+            me = event.replica
+            move = self.nodes.take(me, nodes[me], event)
+            if move is None:
+                raise ConfigError(f"{opening.where}: step {number} cannot happen to {self.protocol.name} here")
+            nodes[me], world = move.node, self.worlds.unbounded(world, move.happening)
+            if (broken := self.broken(nodes, world, me)) is not None:
+                raise ConfigError(f"{opening.where}: step {number} violates {broken[0]} already: begin before it")
+        return nodes, world
 
     def steps(self, nodes: Sequence[int], world: int) -> Iterator[tuple[Move, int]]:
         """Every step that changes something, and the world after it."""
@@ -178,7 +210,7 @@ class Search:
         while True:
             self._lay_out()
             try:
-                return np.array([self.initial()], dtype=np.int64)
+                return np.array([self.pack(*self.begin())], dtype=np.int64)
             except _Overflow as overflow:
                 self._widths[overflow.field] += 1
 
@@ -302,6 +334,14 @@ class Search:
         if not plain and not worldly:
             return NO_MOVES
         return Moves(tuple({move.node - node for move in plain}), worldly, tuple(plain))
+
+    def broken(self, nodes: Sequence[int], world: int, changed: int) -> Broken:
+        """What is violated, if anything, between the replica that changed and any other."""
+        for other in range(len(nodes)):
+            found = self.judge({changed: nodes[changed], other: nodes[other]}, world)
+            if found is not None:
+                return found
+        return None
 
     def judge(self, at: Mapping[int, int], world: int) -> Broken:
         """What must always hold and does not, where one or two replicas are at the nodes ``at``."""

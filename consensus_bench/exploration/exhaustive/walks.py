@@ -54,15 +54,14 @@ def random_walks(search: Search, numbers: range, steps: int, seed: int, stop: Ca
     ``search.result``, and whether ``stop``, or Ctrl-C, ended them early."""
     done = Walks()
     met: set[tuple[int, ...]] = set()
-    start = tuple(search.nodes.starts())
-    world = search.first_world()
+    start, world = search.begin()
     while done.walks < len(numbers) and search.result.violation is None:
         number = numbers[done.walks]
         try:
             search.result.interrupted = stop()
             if search.result.interrupted:
                 break
-            walk = _walk(search, start, world, steps, Random(f"{seed} {number}"), met)
+            walk = _walk(search, tuple(start), world, steps, Random(f"{seed} {number}"), met)
         except KeyboardInterrupt:
             search.result.interrupted = True
             break
@@ -95,16 +94,7 @@ def _walk(
         nodes = (*nodes[:me], move.node, *nodes[me + 1 :])
         taken.append(move.choice)
         search.result.facts.update(move.facts)
-        if _broken(search, nodes, world, me):
+        search.result.violation = search.broken(nodes, world, me)
+        if search.result.violation is not None:
             break
     return taken
-
-
-def _broken(search: Search, nodes: tuple[int, ...], world: int, changed: int) -> bool:
-    """Whether something is violated between the replica that changed and any other."""
-    for other in range(len(nodes)):
-        at = {changed: nodes[changed], other: nodes[other]}
-        search.result.violation = search.judge(at, world)
-        if search.result.violation is not None:
-            return True
-    return False

@@ -6,14 +6,23 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
+
 from consensus_bench.exploration.execution import Execution
-from consensus_bench.exploration.exhaustive.handlers import DELIVER, REQUEST, TIMER
+from consensus_bench.exploration.exhaustive.handlers import DELIVER, ORDER, REQUEST, TIMER
+from consensus_bench.exploration.exhaustive.lives import plain
 from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
 from consensus_bench.exploration.exhaustive.search import Search
 from consensus_bench.exploration.site import Event, Impossible
 from consensus_bench.exploration.trace import StepKind, Trace, Violation
 
-_KINDS: Final[dict[int, StepKind]] = {DELIVER: "deliver", REQUEST: "request", TIMER: "timer", CRASH: "crash"}
+_KINDS: Final[dict[int, StepKind]] = {
+    DELIVER: "deliver",
+    REQUEST: "request",
+    TIMER: "timer",
+    ORDER: "order",
+    CRASH: "crash",
+}
 
 
 def path_to(search: Search, state: int) -> list[int]:
@@ -38,30 +47,36 @@ def event_of(search: Search, choice: Choice) -> Event:
     argument: Any = choice.argument
     if choice.kind == DELIVER:
         envelope = handlers.envelopes[choice.argument]
-        argument = (envelope.source, envelope.message)
+        argument = (envelope.source, plain(envelope.message))
     elif choice.kind == REQUEST:
         argument = handlers.commands[choice.argument]
+    elif choice.kind == ORDER:
+        argument = handlers.orders[choice.argument]
     return Event(_KINDS[choice.kind], choice.replica, argument, not choice.lagging)
 
 
 def execute(search: Search, events: Sequence[Event]) -> Execution:
-    """Run ``events`` from the start, up to the first violation; ``Impossible`` if one cannot happen."""
-    bounds = search.bounds
+    """Run ``events`` after the opening, up to the first violation; ``Impossible`` if one cannot happen."""
+    bounds, opening = search.bounds, () if search.opening is None else search.opening.events
     execution = Execution(
         search.protocol, search.options, bounds.replicas, bounds.first_leader, search.nodes.commands,
         bounds.own_messages == "at-once",
     )  # fmt: skip
     execution.start()
-    for event in events:
+    lives = [0] * bounds.replicas
+    for event in (*opening, *events):
         if execution.violation is not None:
             break
+        if search.nodes.handlers.lives_matter:
+            lives[event.replica] += event.kind == "crash"
+            event = msgspec.structs.replace(event, clock_ns=lives[event.replica])  # as ``Handlers`` has it
         execution.take(event)
     return execution
 
 
 def shrink(search: Search, events: Sequence[Event]) -> list[Event]:
-    """Leave out every step without which the same property is still violated. A shortest execution stays as it is;
-    that of a random walk becomes one in which every step is needed."""
+    """Leave out every step after the opening without which the same property is still violated. A shortest execution
+    stays as it is; that of a random walk becomes one in which every step is needed."""
     wanted = execute(search, events).violation
     kept = list(events)
     position = len(kept) - 1
