@@ -44,7 +44,16 @@ from consensus_bench.contract.context import (
     SET_TIMER,
     TAKE_SNAPSHOT,
 )
-from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, Event, Impossible, Record, Site, damaged
+from consensus_bench.exploration.site import (
+    NO_EXCEPTION,
+    OWN_INVARIANTS,
+    Event,
+    Impossible,
+    Record,
+    Site,
+    damaged,
+    told,
+)
 from consensus_bench.exploration.trace import (
     Answered,
     Committed,
@@ -314,8 +323,7 @@ class Execution:
         elif tag == READ:
             site.results[a.client, a.sequence] = site.store.get(a.key)
         elif tag == TAKE_SNAPSHOT:
-            results = tuple((*request, site.results[request]) for request in sorted(site.results))
-            snapshot = Snapshot(a, image(site.store), results)
+            snapshot = Snapshot(a, image(site.store), told(site.results))
             self._verifier.snapshot(replica, snapshot)
             record.sent.append(self._send(replica, replica, snapshot))
         elif tag == INSTALL:
@@ -328,9 +336,9 @@ class Execution:
 
     def _answer(self, site: Site, command: Command, record: Record) -> None:
         key = (command.client, command.sequence)
-        if key not in site.results:
+        if key not in site.results and not self._verifier.has_executed(self.sites.index(site), command):
             raise PropertyViolated(VALIDITY, f"{command} is answered where it was not executed")
-        result = site.results[key]
+        result = site.results.get(key)
         record.answered.append(Answered(command=command, result=result))
         if key not in self._answers:
             self._answers[key] = (result, len(self.steps))

@@ -42,6 +42,11 @@ def damaged(disk: dict[Any, Any], damage: Damage) -> dict[Any, Any]:
     return {**disk, **dict.fromkeys(damage, CORRUPT)}
 
 
+def told(results: dict[tuple[int, int], int | None]) -> tuple[tuple[int, int, int | None], ...]:
+    """What a snapshot says of ``results``; of a command that it covers and says nothing of, the result is None."""
+    return tuple((*request, result) for request, result in sorted(results.items()) if result is not None)
+
+
 class Site:
     """One replica, its disk, its timers and its copy of the data."""
 

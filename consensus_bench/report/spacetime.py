@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from consensus_bench.exploration.wording import show_detail
-from consensus_bench.report.spacetime_words import compact, label_of, news, record_of, value_of, wrapped
+from consensus_bench.report.spacetime_words import (
+    compact,
+    damage_of,
+    label_of,
+    news,
+    order_of,
+    record_of,
+    value_of,
+    wrapped,
+)
 from consensus_bench.report.style import PALETTE, RC, save
 
 if TYPE_CHECKING:
@@ -212,12 +221,16 @@ class Picture:
         elif step.kind == "restart":
             axes.plot(x, y, marker=">", color=INK, ms=8, zorder=4)
             above.append(("restart", INK))
+            above += [(text, LOST) for text in damage_of(step.damage)]
             on_disk = ", ".join(f"{key} = {text}" for key, text in step.disk.items())
             below.append((f"disk: {compact(on_disk) or 'empty'}", DISK))
             if not self._lost(self.trace.steps[step.number - 2]):
                 below += [(f"forgotten: {text}", LOST) for text in self._news(step.holds, self._held_before(step))]
         elif step.kind != "start":
             axes.plot(x, y, marker="o", color=INK, ms=4, zorder=4)
+            if step.kind == "order":
+                assert step.order is not None
+                above += [(text, INK) for text in reversed(["operator:", *order_of(step.order)])]
             if step.kind == "timer":
                 above += [("time-out", INK), (value_of(step.timer), INK)]
             if not step.written:

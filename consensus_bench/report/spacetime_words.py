@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, Final
 
-from consensus_bench.exploration.trace import Envelope
+from consensus_bench.exploration.trace import Envelope, Order
 
 WIDEST: Final = 26
 """Characters in one line of a label."""
@@ -36,6 +36,21 @@ def label_of(envelope: Envelope) -> str:
     """A message in few words: its kind, its ballot or term, and what it carries."""
     parts = [_words(name, value) for name, value in envelope.fields.items()]
     return textwrap.shorten(" ".join([envelope.kind, *filter(None, parts)]), LONGEST, placeholder=" ...")
+
+
+def order_of(order: Order) -> list[str]:
+    """What an operator asks for, in lines."""
+    parts = [order.kind, *(f"{name} {value_of(value)}" for name, value in order.fields.items())]
+    return wrapped(" ".join(parts))
+
+
+def damage_of(damage: Any) -> list[str]:
+    """What a restarted replica cannot read, in lines."""
+    if damage is None:
+        return []
+    if damage == "lost":
+        return ["the disk is empty"]
+    return [f"unreadable: {value_of(key)}" for key in damage]
 
 
 def _words(name: str, value: Any) -> str:

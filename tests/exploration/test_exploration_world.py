@@ -115,7 +115,7 @@ def test_a_snapshot_comes_back_and_is_installed_elsewhere(puppets: Puppets) -> N
     puppets.do(0, ("persist", 1, ASK), ("commit", 1, ASK), ("execute", ASK), ("take_snapshot", 1))
     assert puppets.world.in_flight == []
     puppets.world.sync(0, 1)
-    snapshot = Snapshot(1, (("x", 5),), ((1, 1, None),))
+    snapshot = Snapshot(1, (("x", 5),))  # and no result: that of a put is None
     assert puppets.world.in_flight == [(0, 0, snapshot)]
     puppets.world.deliver(0)
     assert puppets.heard(0) == [(0, snapshot)]

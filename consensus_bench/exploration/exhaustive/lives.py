@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from consensus_bench.contract import Command, Key, Message, Snapshot, apply, image
+from consensus_bench.exploration.site import told
 
 Life: TypeAlias = tuple[tuple[tuple[Any, Command], ...], tuple[Command, ...]]
 """Commits (place, command), ordered by place; executions, in their order."""
@@ -65,8 +66,7 @@ class Snapshots:
         if number == len(self._lives):
             self._lives.append(covered)
         store, results = results_of(life)
-        told = tuple((client, sequence, results[client, sequence]) for client, sequence in sorted(results))
-        return Snapshot(place, image(store), ((NOBODY, number, None), *told))
+        return Snapshot(place, image(store), ((NOBODY, number, None), *told(results)))
 
     def covered(self, snapshot: Snapshot) -> Life | None:
         """What ``snapshot`` stands for; None: nobody took it."""
