@@ -117,12 +117,12 @@ class ScriptedWorld(World):
         self._answered: dict[tuple[int, int], tuple[int | None, int]] = {}
         self._step = 0
         size = trace.replicas
-        nowhere = tuple((0,) * size for _ in range(size))
+        distances = trace.delay_ns or tuple((0,) * size for _ in range(size))
         places = tuple(range(size))
         super().__init__(
             Settings(
                 protocol=trace.protocol,
-                geography=Geography(tuple(f"replica {r}" for r in places), nowhere, places, (0,)),
+                geography=Geography(tuple(f"replica {r}" for r in places), distances, places, (0,)),
                 workload=Workload(clients=1),
                 profile=find_profile("zero"),
                 seed=0,

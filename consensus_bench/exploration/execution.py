@@ -82,6 +82,7 @@ class Execution:
         first_leader: int | None = None,
         commands: Sequence[Command] = (),
         own_at_once: bool = True,
+        delay_ns: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         self.protocol = protocol
         self._own_at_once = own_at_once
@@ -92,7 +93,7 @@ class Execution:
         """The messages themselves: that of envelope ``number`` is ``messages[number - 1]``."""
         self.violation: Violation | None = None
         self._options = options
-        self._cluster = Cluster(replicas, (), first_leader)
+        self._cluster = Cluster(replicas, delay_ns, first_leader)
         self._commands = tuple(commands)
         self._verifier = Verifier(replicas, protocol.decides)
         self._context = Context()
@@ -153,6 +154,7 @@ class Execution:
             options=settings,
             replicas=len(self.sites),
             first_leader=self._cluster.first_leader,
+            delay_ns=self._cluster.delay_ns,
             commands=self._commands,
             violation=violation,
             length=length_of(self.steps),

@@ -11,7 +11,9 @@ from consensus_bench.exploration.wording import show
 
 def replay(trace: Trace, protocol: type[Replica], options: Options) -> Execution:
     """Run ``trace`` again; ``ConfigError`` at the first step that cannot happen or does something else."""
-    execution = Execution(protocol, options, trace.replicas, trace.first_leader, trace.commands)
+    execution = Execution(
+        protocol, options, trace.replicas, trace.first_leader, trace.commands, delay_ns=trace.delay_ns
+    )
     for step in trace.steps:
         if step.message is not None:
             _check_message(execution, trace, step)

@@ -147,6 +147,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The protocol's options that differ from the defaults."""
     replicas: int
     first_leader: int | None = None
+    delay_ns: tuple[tuple[int, ...], ...] = ()
+    """What the replicas take the distances between them to be (``Cluster``), if they know them."""
     commands: tuple[Command, ...] = ()
     """What clients may ask for; validity is judged by it."""
     violation: Violation | None = None
@@ -202,6 +204,8 @@ def _check(path: Path, trace: Trace) -> None:
     """Numbers count from 1, replicas exist, what is delivered was sent before."""
     if not 1 <= trace.replicas <= sum(step.kind == "start" for step in trace.steps):
         raise ConfigError(f"{path}: {trace.replicas} replicas: each of them starts with a step of its own")
+    if trace.delay_ns and [len(row) for row in trace.delay_ns] != [trace.replicas] * trace.replicas:
+        raise ConfigError(f"{path}: delay_ns: a row for each of {trace.replicas} replicas, of as many numbers")
     for number, envelope in enumerate(trace.messages, 1):
         if envelope.number != number:
             raise ConfigError(f"{path}: message {envelope.number} stands at place {number}: number them from 1")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import Command, View
+from consensus_bench.contract import CORRUPT, LOST, Command, View
 from consensus_bench.contract.state import freeze
 
 _COMMAND: Final = re.compile(
@@ -20,6 +20,8 @@ def show(value: Any) -> str:
     """``value`` in words: a command as ``swap x=1``, a struct as ``Type(field=value)``, an empty value as ``none``."""
     if isinstance(value, Command):
         return show_command(value)
+    if value == LOST or value is CORRUPT:
+        return "everything" if value == LOST else "unreadable"
     if isinstance(value, msgspec.Struct):
         fields = ", ".join(f"{name}={show(getattr(value, name))}" for name in value.__struct_fields__)
         return f"{type(value).__name__}({fields})"

@@ -1,8 +1,10 @@
 """Which known mistakes the explorer finds, in which small configuration, in how many steps: `make explored`.
 
 Every mutant of tests/mutants/ is explored in the configurations below that are meant for its protocol, the smaller ones
-first, until one shows a violation. Writes mutants.csv and mutants.md here; what is finished in results/runs/explored/
-is not done again.
+first, until one shows a violation. For what is too deep to be found from the start, tests/mutants/executions/ has an
+execution in which the mutant breaks something: it is explored after the first steps of that, as few as suffice, and so
+is the correct protocol, which must hold. Writes mutants.csv and mutants.md here; what is finished in
+results/runs/explored/ is not done again.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import importlib
 import inspect
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -18,11 +21,15 @@ from typing import Any, Final
 
 import msgspec
 
+from consensus_bench.contract import ChangeMembers, ConfigError, HandOver, Message
+from consensus_bench.contract.registry import find_protocol
 from consensus_bench.experiments.parts import Parts
 from consensus_bench.experiments.runner import execute, load_results
 from consensus_bench.experiments.tables import write_csv
 from consensus_bench.exploration.exhaustive.bounds import Bounds
-from consensus_bench.exploration.exhaustive.campaign import explore
+from consensus_bench.exploration.exhaustive.campaign import Report, explore
+from consensus_bench.exploration.exhaustive.opening import opening_of
+from consensus_bench.exploration.trace import Trace, read_trace
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -33,7 +40,12 @@ STATES: Final = 200_000
 """Where a search stops."""
 MORE_STATES: Final = {"basic_paxos": 400_000}
 """Where it does for these: three ballots of it take more."""
-COLUMNS: Final = ("protocol", "mutant", "found", "property", "steps", "states", "seconds", "command", "rule")
+NEAR_STATES: Final = 30_000
+"""Where a search stops that begins after an execution."""
+COLUMNS: Final = (
+    "protocol", "mutant", "found", "property", "after", "steps", "states", "seconds", "control", "command", "rule",
+)  # fmt: skip
+DEFAULTS: Final = Bounds()
 LEADER: Final[dict[str, Any]] = {"first_leader": 0, "timeouts": 0}
 CHANGE: Final[dict[str, Any]] = {"first_leader": 0, "timeouts": 1, "timers": ("election",)}
 CHANGES: Final[dict[str, Any]] = {**CHANGE, "timeouts": 2, "ballots": 3, "commands": 1}
@@ -68,13 +80,16 @@ CONFIGURATIONS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``place``: of the configuration in which it falls (-1: in none). ``steps``: of the shortest trace."""
+    """``bounds``: of the configuration in which it falls, but defaults (None: in none). ``steps``: of the shortest
+    trace, ``after`` so many of the execution (0: from the start). ``control``: what the correct protocol does there."""
 
-    place: int
+    bounds: dict[str, Any] | None = None
     property: str = ""
+    after: int = 0
     steps: int = 0
     states: int = 0
     seconds: float = 0.0
+    control: str = ""
 
 
 class Hunt(msgspec.Struct, frozen=True):
@@ -96,6 +111,15 @@ class Hunt(msgspec.Struct, frozen=True):
     def spec(self) -> str:
         return f"{MUTANTS}/{self.file}_mutants.py:{self.name}"
 
+    @property
+    def protocol(self) -> str:
+        return self.file.replace("_", "-")
+
+    @property
+    def execution(self) -> Path:
+        """In which it breaks something, if there is one."""
+        return MUTANTS / "executions" / f"{self.protocol}-{self.name}.json"
+
     def bounds(self, place: int) -> dict[str, Any]:
         """A configuration, of the size that this mutant needs."""
         bounds = CONFIGURATIONS[self.file][place]
@@ -111,7 +135,7 @@ def hunts() -> list[Hunt]:
             name=mutant.__name__,
             rule=" ".join((inspect.getdoc(mutant) or "").split()),
             replicas=getattr(mutant, "replicas", 3),
-            settings={k: v for k, v in getattr(mutant, "settings", {}).items() if k != "snapshot_every"},
+            settings=getattr(mutant, "settings", {}),
         )
         for file in PROTOCOLS
         for mutant in importlib.import_module(f"{file}_mutants").MUTANTS
@@ -121,57 +145,133 @@ def hunts() -> list[Hunt]:
 
 def hunt(task: Hunt, parts: Parts[Record], _stop: Callable[[], bool]) -> None:
     """Explore one of them: a ``runner.Work``."""
-    record = Record(-1)
+    parts.save(task.key, from_the_start(task) or nearby(task) or Record())
+
+
+def from_the_start(task: Hunt) -> Record | None:
+    """The first configuration in which it falls."""
     for place in range(len(CONFIGURATIONS[task.file])):
-        if task.settings.get("reads") == "quorum" and "crashes" in task.bounds(place):
-            continue  # not explored: its lives are told by the clock
-        bounds = Bounds(**task.bounds(place), states=MORE_STATES.get(task.file, STATES))
-        report = explore(task.spec, bounds, task.settings)
-        trace = report.trace
-        if trace is not None and trace.violation is not None:
-            record = Record(place, trace.violation.property, trace.length, report.states, round(report.seconds, 1))
+        bounds = task.bounds(place)
+        report = explore(task.spec, Bounds(**bounds, states=MORE_STATES.get(task.file, STATES)), task.settings)
+        if report.trace is not None:
+            return record_of(report, bounds, 0)
+    return None
+
+
+def nearby(task: Hunt) -> Record | None:
+    """After as few steps of its execution as suffice: one fewer, and ``NEAR_STATES`` do not show it."""
+    if not task.execution.exists():
+        return None
+    trace, found = read_trace(task.execution), None
+    for after in range(trace.length - 2, 0, -1):
+        bounds = rest_of(trace, after)
+        report = explore(task.spec, Bounds(**bounds, states=NEAR_STATES), after=(trace, after))
+        if report.trace is None or (found is not None and report.states > NEAR_STATES):
             break
-    parts.save(task.key, record)
+        found = record_of(report, bounds, after)
+    return found and msgspec.structs.replace(found, control=control(task, trace, found))
 
 
-def command_of(task: Hunt, place: int) -> str:
+def record_of(report: Report, bounds: dict[str, Any], after: int) -> Record:
+    """What was found."""
+    trace = report.trace
+    assert trace is not None and trace.violation is not None
+    states, seconds = report.states, round(report.seconds, 1)
+    return Record(bounds, trace.violation.property, after, trace.length - after, states, seconds)
+
+
+def rest_of(trace: Trace, after: int) -> dict[str, Any]:
+    """Bounds that allow what happens in ``trace`` after so many steps, and little more."""
+    opening = len(opening_of(trace, find_protocol(trace.protocol), after, own_messages=True).events)
+    rest = opening_of(trace, find_protocol(trace.protocol), own_messages=True).events[opening:]
+    kinds = Counter(event.kind for event in rest)
+    timers = tuple(sorted({str(event.argument) for event in rest if event.kind == "timer"}))
+    orders = tuple(sorted({written(event.argument) for event in rest if event.kind == "order"}))
+    damages = sum(event.kind == "crash" and event.argument is not None for event in rest)
+    bounds = {
+        "proposers": trace.replicas, "requests": "anywhere", "ballots": max(1, kinds["timer"]),
+        "crashes": kinds["crash"], "damages": damages, "orders": orders, "timeouts": kinds["timer"], "timers": timers,
+        "own_messages": "at-once" if arrives_at_once(trace) else "network",
+    }  # fmt: skip
+    return {name: value for name, value in bounds.items() if value != getattr(DEFAULTS, name)}
+
+
+def arrives_at_once(trace: Trace) -> bool:
+    """Whether each message of a replica to itself follows the step in which it was sent."""
+    chosen = [step.number for step in trace.steps if not step.own]
+    return all(
+        trace.messages[(step.message or 0) - 1].step >= max(number for number in chosen if number < step.number)
+        for step in trace.steps
+        if step.own
+    )
+
+
+def written(order: Message) -> str:
+    """``order`` as ``--order`` has it."""
+    if isinstance(order, HandOver):
+        return f"hand-over:{order.to}"
+    assert isinstance(order, ChangeMembers)
+    return "members:" + ",".join(map(str, order.members))
+
+
+def control(task: Hunt, trace: Trace, found: Record) -> str:
+    """What the correct protocol does after the same steps, within the same bounds."""
+    settings = {name: value for name, value in trace.options.items() if not name.startswith("unsafe_")}
+    bounds = Bounds(**found.bounds or {}, states=NEAR_STATES)
+    try:
+        report = explore(task.protocol, bounds, after=(msgspec.structs.replace(trace, options=settings), found.after))
+    except ConfigError:
+        return "does other things before"
+    return "FALLS" if report.trace else f"holds in {report.states:,} states"
+
+
+def command_of(task: Hunt, record: Record) -> str:
     """How a user repeats it."""
     words = ["consensus-bench", "explore", task.spec]
-    flags = {"timers": "timer", "first_leader": "first-leader"}
-    for name, value in task.bounds(place).items():
-        for one in value if isinstance(value, tuple) else (value,):
-            words += [f"--{flags.get(name, name)}", str(one)]
-    for name, value in task.settings.items():
+    if record.after:
+        words += ["--after", f"{task.execution}:{record.after}"]
+    flags = {"timers": "timer", "orders": "order"}
+    for name, value in (record.bounds or {}).items():
+        for one in value if isinstance(value, list | tuple) else (value,):
+            words += [f"--{flags.get(name, name).replace('_', '-')}", str(one)]
+    for name, value in {} if record.after else task.settings.items():
         words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     return shlex.join(words)
 
 
 def write(tasks: list[Hunt], records: dict[str, Record]) -> None:
     """The two tables."""
-    found = [task for task in tasks if records[task.key].place >= 0]
+    found = [records[task.key] for task in tasks if records[task.key].bounds is not None]
+    near = sum(record.after > 0 for record in found)
     rows = []
     lines = [
         "# What the explorer finds",
         "",
         f"`make explored`: each of the {len(tasks)} mutants of tests/mutants, each without one rule of its protocol, "
         f"in small configurations, the smaller ones first, each until {STATES:,} states were seen (Basic Paxos: "
-        f"{MORE_STATES['basic_paxos']:,}; a depth that was begun is finished). {len(found)} show a "
-        "violation. The others need more than that (more states, three ballots and a crash, a damaged disk, snapshots) "
-        "or break nothing that is ever false in a state (an office that is never handed over). Mutants of leases are "
-        "left out: the explorer's clock stands still.",
+        f"{MORE_STATES['basic_paxos']:,}; a depth that was begun is finished): {len(found) - near} show a violation. "
+        f"What is deeper is explored after the first steps of an execution in which the mutant falls (column *after*), "
+        f"each step earlier until {NEAR_STATES:,} states no longer show a violation: {near} more. The correct "
+        "protocol, explored after the same steps within the same bounds, is the control. The others break nothing "
+        "that is ever false in a state (an office that is never handed over): their own test kills them. Mutants of "
+        "leases are left out: the explorer's clock stands still.",
         "",
-        "| protocol | mutant | the rule that is missing | what falls | steps | states | command |",
-        "|---|---|---|---|--:|--:|---|",
+        "| protocol | mutant | the rule that is missing | what falls | after | steps | states | the correct protocol "
+        "| command |",
+        "|---|---|---|---|--:|--:|--:|---|---|",
     ]
     for task in tasks:
-        record, protocol = records[task.key], task.file.replace("_", "-")
-        command = command_of(task, record.place) if record.place >= 0 else ""
+        record, protocol = records[task.key], task.protocol
+        command = "" if record.bounds is None else command_of(task, record)
         rows.append(
-            (protocol, task.name, record.place >= 0, record.property, record.steps or None, record.states or None,
-             record.seconds or None, command, task.rule)
+            (protocol, task.name, bool(command), record.property, record.after if command else None,
+             record.steps or None, record.states or None, record.seconds or None, record.control, command, task.rule)
         )  # fmt: skip
-        steps = f"{record.steps} | {record.states:,} | `{command}`" if command else "| |"
-        lines.append(f"| {protocol} | {task.name} | {task.rule} | {record.property or 'not found'} | {steps} |")
+        steps = f"{record.after or ''} | {record.steps} | {record.states:,} | {record.control} | `{command}`"
+        lines.append(
+            f"| {protocol} | {task.name} | {task.rule} | {record.property or 'not found'} "
+            f"| {steps if command else '| | | |'} |"
+        )
     write_csv(HERE / "mutants.csv", COLUMNS, rows)
     (HERE / "mutants.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -180,11 +280,13 @@ def main() -> int:
     """`make.py`"""
     tasks = hunts()
     code = sha256(repr(CONFIGURATIONS).encode())
-    for file in sorted([*(ROOT / "protocols").glob("*.py"), *(ROOT / MUTANTS).glob("[!t]*_mutants.py")]):
+    executions = (ROOT / MUTANTS / "executions").glob("*.json")
+    for file in sorted([*(ROOT / "protocols").glob("*.py"), *(ROOT / MUTANTS).glob("[!t]*_mutants.py"), *executions]):
         code.update(file.read_bytes())
     for file in sorted((ROOT / "consensus_bench" / "exploration").rglob("*.py")):
         code.update(file.read_bytes())
-    with Parts(RUNS, {"kind": "explored mutants", "states": STATES}, code.hexdigest(), Record) as parts:
+    identity = {"kind": "explored mutants", "states": STATES, "near": NEAR_STATES}
+    with Parts(RUNS, identity, code.hexdigest(), Record) as parts:
         execute(tasks, parts, hunt, 0, lambda done, planned, _share: print(f"{done} of {planned}", flush=True))
         write(tasks, load_results(tasks, parts))
     return 0

@@ -140,6 +140,7 @@ class Handlers:
         commands: tuple[Command, ...],
         last_round: int,
         lives_matter: bool,
+        delay_ns: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         self.protocol = protocol
         self.commands = commands
@@ -158,7 +159,7 @@ class Handlers:
         self._options = options
         self._bounds = bounds
         self._last_round = last_round
-        self._cluster = Cluster(bounds.replicas, (), bounds.first_leader)
+        self._cluster = Cluster(bounds.replicas, delay_ns, bounds.first_leader)
         self._core_numbers: dict[Hashable, int] = {}
         self._envelope_numbers: dict[tuple[int, int, Message], int] = {}
         self._memo: dict[tuple[int, int, Any, int], Outcome | None] = {}

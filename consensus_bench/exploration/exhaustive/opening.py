@@ -21,6 +21,7 @@ class Opening(msgspec.Struct, frozen=True):
 
     replicas: int
     first_leader: int | None
+    delay_ns: tuple[tuple[int, ...], ...]
     commands: tuple[Command, ...]
     events: tuple[Event, ...]
     where: str = "the opening"
@@ -56,7 +57,7 @@ def opening_of(
         left -= counts
         if counts or (step.own and own_messages):
             events.append(_event(trace, step, protocol))
-    return Opening(trace.replicas, trace.first_leader, trace.commands, tuple(events), where)
+    return Opening(trace.replicas, trace.first_leader, trace.delay_ns, trace.commands, tuple(events), where)
 
 
 def _event(trace: Trace, step: TraceStep, protocol: type[Replica]) -> Event:

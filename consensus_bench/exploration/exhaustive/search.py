@@ -113,7 +113,8 @@ class Search:
             or getattr(self.options, "reads", "") == "quorum"
             or any(event.kind == "crash" and event.argument is not None for event in events)
         )
-        return Handlers(self.protocol, self.options, bounds, commands, last_round, lives_matter)
+        delay_ns = () if self.opening is None else self.opening.delay_ns
+        return Handlers(self.protocol, self.options, bounds, commands, last_round, lives_matter, delay_ns)
 
     def begin(self) -> tuple[list[int], int]:
         """Nodes and world in the beginning: every replica has started, and gone through the opening."""

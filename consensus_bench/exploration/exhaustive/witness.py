@@ -60,7 +60,7 @@ def execute(search: Search, events: Sequence[Event]) -> Execution:
     bounds, opening = search.bounds, () if search.opening is None else search.opening.events
     execution = Execution(
         search.protocol, search.options, bounds.replicas, bounds.first_leader, search.nodes.commands,
-        bounds.own_messages == "at-once",
+        bounds.own_messages == "at-once", () if search.opening is None else search.opening.delay_ns,
     )  # fmt: skip
     execution.start()
     lives = [0] * bounds.replicas
