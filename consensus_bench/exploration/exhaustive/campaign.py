@@ -67,7 +67,8 @@ class Campaign(msgspec.Struct, frozen=True):
 
     def chosen(self) -> tuple[Property, ...]:
         """The properties."""
-        return find_properties(self.properties, self.bounds.crashes, find_protocol(self.spec).decides)
+        bounds = self.bounds
+        return find_properties(self.properties, bounds.crashes, find_protocol(self.spec).decides, bounds.damages)
 
     def search(self) -> Search:
         """Nothing of it is explored yet."""

@@ -47,6 +47,9 @@ _REACHABLE = {
     "a client is answered": "answered",
     "a read without a place is answered": "read",
     "a replica restarts": "restarted",
+    "a disk is damaged": "damaged",
+    "a snapshot is taken": "snapshot",
+    "a snapshot is installed": "installed",
     "a leader is elected": "elected",
     "the fast path is taken": "fast_path",
     "the slow path is taken": "slow_path",
@@ -60,7 +63,7 @@ PROPERTIES: Final[dict[str, Property]] = {
 DEFAULT_REACHABLE: Final = ("something is committed", "something is executed", "a client is answered")
 
 
-def find_properties(names: Iterable[str], crashes: int, decides: str) -> tuple[Property, ...]:
+def find_properties(names: Iterable[str], crashes: int, decides: str, damages: int = 0) -> tuple[Property, ...]:
     """The named properties. Without a name of a mood: all that must always hold, and what every protocol must reach.
     Hyphens stand for spaces; an unknown name is a ``ConfigError``. Where there is one decision only (``decides``
     "single"), one command is executed and its history says nothing: linearizability must be asked for."""
@@ -81,4 +84,6 @@ def find_properties(names: Iterable[str], crashes: int, decides: str) -> tuple[P
         chosen += [PROPERTIES[name] for name in DEFAULT_REACHABLE]
         if crashes:
             chosen.append(PROPERTIES["a replica restarts"])
+        if damages:
+            chosen.append(PROPERTIES["a disk is damaged"])
     return tuple(chosen)
