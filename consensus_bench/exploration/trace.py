@@ -206,6 +206,10 @@ def _check(path: Path, trace: Trace) -> None:
         raise ConfigError(f"{path}: {trace.replicas} replicas: each of them starts with a step of its own")
     if trace.delay_ns and [len(row) for row in trace.delay_ns] != [trace.replicas] * trace.replicas:
         raise ConfigError(f"{path}: delay_ns: a row for each of {trace.replicas} replicas, of as many numbers")
+    asked = {(command.client, command.sequence): command for command in trace.commands}
+    for command in trace.commands:
+        if asked[command.client, command.sequence] != command:
+            raise ConfigError(f"{path}: client {command.client} has two commands with the number {command.sequence}")
     for number, envelope in enumerate(trace.messages, 1):
         if envelope.number != number:
             raise ConfigError(f"{path}: message {envelope.number} stands at place {number}: number them from 1")
