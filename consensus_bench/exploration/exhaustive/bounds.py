@@ -48,7 +48,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     depth: int | None = None
     """Steps of an execution at most; None: as many as there are."""
     states: int = 5_000_000
-    """Distinct states at most (about 80 bytes each)."""
+    """Where the search stops: the depth that reaches so many distinct states (about 80 bytes each) is the last, unless
+    it brings them to four times as many; then the one before is."""
 
     def validate(self) -> None:
         """Raise ``ConfigError`` if a bound makes no sense."""

@@ -11,19 +11,21 @@ from typing import Any
 import msgspec
 
 from consensus_bench.contract import Command, ConfigError, Replica
+from consensus_bench.exploration.exhaustive.bounds import round_of
 from consensus_bench.exploration.site import Event
 from consensus_bench.exploration.trace import Trace, TraceStep, damage_of, from_data, read_trace
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """``events`` of ``replicas`` replicas; ``commands`` are all that clients may ask for, then and later. ``where`` it
-    comes from, in words."""
+    """``events`` of ``replicas`` replicas, in which messages of rounds up to ``last_round`` were sent; ``commands`` are
+    all that clients may ask for, then and later. ``where`` it comes from, in words."""
 
     replicas: int
     first_leader: int | None
     delay_ns: tuple[tuple[int, ...], ...]
     commands: tuple[Command, ...]
     events: tuple[Event, ...]
+    last_round: int
     where: str = "the opening"
 
 
@@ -48,16 +50,19 @@ def opening_of(
 ) -> Opening:
     """The first ``steps`` steps of ``trace`` (None: all). ``own_messages``: those of a replica to itself are steps of
     their own, which do not count; without it they arrive at once."""
-    events = []
+    events, last = [], 0
     left = trace.length if steps is None else steps
     for step in trace.steps:
         counts = step.kind not in ("start", "restart") and not step.own
         if counts and not left:
             break
         left -= counts
+        last = step.number
         if counts or (step.own and own_messages):
             events.append(_event(trace, step, protocol))
-    return Opening(trace.replicas, trace.first_leader, trace.delay_ns, trace.commands, tuple(events), where)
+    sent = [envelope.decode(protocol) for envelope in trace.messages if envelope.step <= last]
+    last_round = max(map(round_of, sent), default=0)
+    return Opening(trace.replicas, trace.first_leader, trace.delay_ns, trace.commands, tuple(events), last_round, where)
 
 
 def _event(trace: Trace, step: TraceStep, protocol: type[Replica]) -> Event:

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from consensus_bench.contract import Command, ConfigError, Options, Replica
-from consensus_bench.exploration.exhaustive.bounds import Bounds, round_of
+from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.handlers import Handlers
 from consensus_bench.exploration.exhaustive.nodes import Choice, Move, Nodes
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Worlds
@@ -28,6 +28,8 @@ from consensus_bench.exploration.exhaustive.table import States, Table, chunks, 
 from consensus_bench.verification.linearizability import LINEARIZABILITY
 
 STATE_BITS: Final = 63
+LARGEST: Final = 4
+"""A depth is not begun that would bring the states to more than so many times their bound."""
 
 
 class _Overflow(Exception):
@@ -106,8 +108,7 @@ class Search:
 
     def _handlers(self, commands: tuple[Command, ...]) -> Handlers:
         bounds, events = self.bounds, () if self.opening is None else self.opening.events
-        sent = [event.argument[1] for event in events if event.kind == "deliver"]
-        last_round = max(map(round_of, sent), default=0) + bounds.last_round
+        last_round = bounds.last_round + (0 if self.opening is None else self.opening.last_round)
         lives_matter = (
             bool(bounds.damages or getattr(self.options, "snapshot_every", 0))
             or getattr(self.options, "reads", "") == "quorum"
@@ -189,7 +190,11 @@ class Search:
                 new = self.expand(self.levels[-1])
                 if not len(new):
                     break
-                if len(self.visited) >= self.bounds.states or result.depth == self.bounds.depth:
+                full = (
+                    len(self.visited) >= self.bounds.states
+                    or len(self.visited) + len(new) > LARGEST * self.bounds.states
+                )
+                if full or result.depth == self.bounds.depth:
                     result.frontier = len(self.levels[-1])
                     break
                 self.visited = np.concatenate([self.visited, new])
