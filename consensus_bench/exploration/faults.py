@@ -1,4 +1,4 @@
-"""How often the random scheduler does what, and what the clients ask for."""
+"""How often a random run does what, in either style, and what the clients ask for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,33 @@ _RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "cra
           "order")  # fmt: skip
 
 
-class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """Probabilities of each action per step of the first phase; what they leave of 1 is the delivery of a message.
+class AnyFaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What all styles have in common."""
+
+    lost_answers: float = 0.1
+    """Share of the answers that do not reach their client."""
+    damage: float = 0.0
+    """Share of the restarts, of so many replicas a run, that find the disk lost or some records corrupt."""
+    damaged_at_most: int = 1
+    skew_ms: float = 100.0
+    """How far the replicas' clocks are apart at most."""
+
+    def validate(self, size: int) -> None:
+        """Refuse what cannot be, in one line (``ConfigError``)."""
+        for name in self._shares():
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ConfigError(f"faults: {name} = {share} is no probability: it must lie between 0 and 1")
+        if self.skew_ms < 0:
+            raise ConfigError(f"faults: skew_ms = {self.skew_ms} must not be negative")
+
+    def _shares(self) -> tuple[str, ...]:
+        return ("lost_answers", "damage")
+
+
+class Faults(AnyFaults, frozen=True, kw_only=True):
+    """Step by step (``Scheduler``): probabilities of each action per step of the first phase; what they leave of 1 is
+    the delivery of a message.
 
     An action that is impossible at the moment (nothing to sync, nobody to restart) becomes a delivery.
     """
@@ -32,8 +57,6 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """A message is delivered and stays under way."""
     late: float = 0.02
     """A message is put aside, or one of those that were comes back: it arrives when the world has moved on."""
-    lost_answers: float = 0.1
-    """Share of the answers that do not reach their client."""
     crash: float = 0.004
     restart: float = 0.02
     crashed_at_most: int = 1
@@ -43,25 +66,20 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     heal: float = 0.02
     order: float = 0.0
     """An operator asks some replica, leader or not, to hand its office over, or to change who the members are."""
-    damage: float = 0.0
-    """Share of the restarts, of so many replicas a run, that find the disk lost or some records corrupt."""
-    damaged_at_most: int = 1
-    skew_ms: float = 100.0
-    """How far the replicas' clocks are apart at most."""
 
     def validate(self, size: int) -> None:
         """Refuse what cannot be, in one line (``ConfigError``)."""
-        for name in (*_RATES, "early", "lost_answers", "damage"):
-            rate = getattr(self, name)
-            if not 0 <= rate <= 1:
-                raise ConfigError(f"faults: {name} = {rate} is no probability: it must lie between 0 and 1")
+        AnyFaults.validate(self, size)
         total = sum(getattr(self, name) for name in _RATES)
         if total >= 1:
             raise ConfigError(f"faults: the probabilities add up to {total:g}: nothing is left for deliveries")
-        if self.steps < 0 or self.skew_ms < 0:
-            raise ConfigError(f"faults: steps = {self.steps} and skew_ms = {self.skew_ms} must not be negative")
+        if self.steps < 0:
+            raise ConfigError(f"faults: steps = {self.steps} must not be negative")
         if not 0 <= self.crashed_at_most <= size:
             raise ConfigError(f"faults: crashed_at_most = {self.crashed_at_most}: there are {size} replicas")
+
+    def _shares(self) -> tuple[str, ...]:
+        return (*AnyFaults._shares(self), *_RATES, "early")
 
     @staticmethod
     def drawn(random: Random, size: int) -> Faults:

@@ -24,6 +24,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from consensus_bench.contract import (
+    CORRUPT,
+    LOST,
     Cluster,
     Command,
     Context,
@@ -56,6 +58,7 @@ from consensus_bench.contract.context import (
     TAKE_SNAPSHOT,
 )
 from consensus_bench.contract.steps import Deliver, Input, Recover, Request, Start, Timer
+from consensus_bench.contract.storage import Lost
 from consensus_bench.exploration.site import told
 from consensus_bench.verification import Verifier
 
@@ -66,6 +69,10 @@ Packet: TypeAlias = tuple[ReplicaId, ReplicaId, Message]
 """(source, to, message) under way; a client's request is its command, with the source ``CLIENT``."""
 
 
+Damage: TypeAlias = Lost | tuple[Hashable, ...]
+"""A disk that is ``LOST``, or the keys of the records that cannot be read."""
+
+
 class Observer:
     """Is told of everything that happens in a world. The base does nothing with it."""
 
@@ -73,7 +80,17 @@ class Observer:
         """``replica`` took ``event``; ``effects`` must not be kept."""
 
     def happened(self, what: str) -> None:
-        """Something happened to the world that is no step of a replica."""
+        """Something happened to the world that is no step of a replica: in words. What changes disks is told as data
+        too, by the following."""
+
+    def synced(self, replica: ReplicaId, records: int) -> None:
+        """The oldest ``records`` that were pending are durable, since just now, or since before the crash to come."""
+
+    def crashed(self, replica: ReplicaId) -> None:
+        """Its pending records are lost."""
+
+    def damaged(self, replica: ReplicaId, damage: Damage) -> None:
+        """Its disk is, while it is down."""
 
 
 class Summary(msgspec.Struct):
@@ -189,8 +206,7 @@ class World:
         """First boot of every server."""
         for me, server in enumerate(self.servers):
             server.replica = self.protocol(me, self.cluster, self.options)
-            server.replica.on_start(self._enter(me))
-            self._leave(me, server, Start)
+            self._step(me, server, server.replica.on_start, Start)
 
     def request(self, to: ReplicaId, command: Command) -> None:
         """A client sends ``command`` to replica ``to``: it is under way."""
@@ -213,16 +229,14 @@ class World:
         self.summary.duplicated += keep
         if source == CLIENT:
             assert isinstance(message, Command)
-            replica.on_request(self._enter(to), message)
-            self._leave(to, server, Request, message)
+            self._step(to, server, replica.on_request, Request, message)
             return
         kind = type(message)
         handler = replica.handlers.get(kind)
         if handler is not None:
             seen = self.summary.messages
             seen[kind.__name__] = seen.get(kind.__name__, 0) + 1
-            getattr(replica, handler)(self._enter(to), source, message)
-            self._leave(to, server, Deliver, source, message)
+            self._step(to, server, getattr(replica, handler), Deliver, source, message)
 
     def drop(self, position: int) -> None:
         """The message at ``position`` is lost."""
@@ -243,8 +257,7 @@ class World:
         assert server.replica is not None
         del server.timers[name]
         self.summary.timers += 1
-        server.replica.on_timer(self._enter(me), name)
-        self._leave(me, server, Timer, name)
+        self._step(me, server, server.replica.on_timer, Timer, name)
 
     def sync(self, me: ReplicaId, records: int) -> None:
         """The oldest ``records`` of what is pending at ``me`` become durable, and what waited for them visible."""
@@ -254,6 +267,7 @@ class World:
             server.write(server.pending.popleft())
         if self.observer is not None:
             self.observer.happened(f"sync {me}: {records} of {records + len(server.pending)}")
+            self.observer.synced(me, records)
         durable = server.issued - len(server.pending)
         waiting = server.waiting
         while waiting and waiting[0][0] <= durable:
@@ -267,6 +281,8 @@ class World:
             self.observer.happened(
                 f"crash {me}: {survive} records survive, {lost} and {len(server.waiting)} waiting effects are lost"
             )
+            self.observer.synced(me, survive)
+            self.observer.crashed(me)
         for _ in range(survive):
             server.write(server.pending.popleft())
         self.summary.crashes += 1
@@ -282,6 +298,21 @@ class World:
         server.replica = None
         self.in_flight[:] = [p for p in self.in_flight if not (p[0] == me and p[1] == me)]
 
+    def damage(self, me: ReplicaId, damage: Damage) -> None:
+        """The disk of ``me``, which is down, is ``LOST``, or the records with these keys cannot be read."""
+        disk = self.servers[me].disk
+        if isinstance(damage, Lost):
+            disk.clear()
+            disk[LOST] = None
+            said = [f"the disk of {me} is lost"]
+        else:
+            disk.update(dict.fromkeys(damage, CORRUPT))
+            said = [f"on the disk of {me}, {key} cannot be read" for key in damage]
+        if self.observer is not None:
+            for what in said:
+                self.observer.happened(what)
+            self.observer.damaged(me, damage)
+
     def restart(self, me: ReplicaId) -> None:
         """A new process at ``me`` recovers from its disk."""
         server = self.servers[me]
@@ -290,23 +321,24 @@ class World:
         self.verifier.restarted(me)
         server.replica = self.protocol(me, self.cluster, self.options)
         disk = dict(server.disk)
-        server.replica.recover(self._enter(me), disk)
-        self._leave(me, server, Recover, disk)
+        self._step(me, server, server.replica.recover, Recover, disk)
 
     # --- what a step does ---------------------------------------------------------------------------------------------
 
-    def _enter(self, me: ReplicaId) -> Context:
+    def _step(
+        self, me: ReplicaId, server: Server, handler: Callable[..., None], kind: Callable[..., Input], *given: Any
+    ) -> None:
+        """Run ``handler``: then its invariants hold, its effects are carried out or wait for the disk."""
         context = self.context
-        context.effects.clear()
+        effects = context.effects
+        effects.clear()
         context.wrote = False
         context.clock_ns = self.clock(me)
-        return context
-
-    def _leave(self, me: ReplicaId, server: Server, kind: Callable[..., Input], *arguments: Any) -> None:
-        """A handler has returned: its invariants hold, its effects are carried out or wait for the disk."""
-        effects = self.context.effects
-        if self.observer is not None:
-            self.observer.stepped(me, kind(*arguments), self.context.clock_ns, effects)
+        try:
+            handler(context, *given)
+        finally:  # one that fails is a step all the same
+            if self.observer is not None:
+                self.observer.stepped(me, kind(*given), context.clock_ns, effects)
         assert server.replica is not None
         server.replica.check()
         barrier = server.issued

@@ -18,8 +18,7 @@ from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.steps import Deliver, Recover, Request, Start, Timer, step
 from consensus_bench.experiments.measure import judged
 from consensus_bench.experiments.statistics import column
-from consensus_bench.exploration import Faults, run_seeds
-from consensus_bench.exploration.scheduler import ScheduleViolated
+from consensus_bench.exploration import Faults, ScheduleViolated, run_seeds
 from consensus_bench.simulation.workload import Workload
 from consensus_bench.simulation.world import World
 from protocols.multi_paxos import MultiPaxos

@@ -1,0 +1,375 @@
+"""One random run, without SimPy: what all styles of schedule have in common.
+
+A run has two phases. In the first the world is at its worst: each style has its own way (``scheduler``: anything may
+happen at any step; ``rounds``: long stretches of calm between few changes). In the second the world is kind: all are
+up, nothing is lost, every message and every disk is served before long, timers fire when they are due. Then every
+client must get its answers and every replica must catch up, within a bounded number of steps.
+
+Each step is verified (``verification.Verifier``, ``Replica.check``), the clients' history in the end. A run depends on
+its arguments alone; a violation names the call that repeats it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from consensus_bench.contract import (
+    LOST,
+    OPERATOR,
+    ChangeMembers,
+    Cluster,
+    Command,
+    ConfigError,
+    HandOver,
+    Options,
+    PropertyViolated,
+    Replica,
+    ReplicaId,
+    ns,
+)
+from consensus_bench.contract.registry import find_protocol
+from consensus_bench.exploration.clients import Clients
+from consensus_bench.exploration.faults import AnyFaults, Load
+from consensus_bench.exploration.transcript import Transcript
+from consensus_bench.exploration.world import Observer, Packet, Summary, World
+
+QUIET_STEPS: Final = 60_000
+"""Bound of the second phase: a correct protocol needs some thousands."""
+HOPELESS_STEPS: Final = 1_000
+"""So long the second phase of a run in which more disks were damaged than a protocol can bear."""
+STEP_NS: Final = 100_000
+"""Time that passes per step, on average."""
+RETRY_NS: Final = ns(3000)
+"""In the second phase a client asks again after this time."""
+CHANGES: Final = 0.5
+"""Share of the operator's orders that change who the members are, where the protocol can."""
+STAYING: Final = 0.5
+"""How probably each replica is a member then."""
+APART: Final = 0.5
+"""How often the members to be are cut off from the others at that moment."""
+LOST_DISKS: Final = 0.4
+"""Share of the damaged disks that are lost; on the others some records cannot be read."""
+CORRUPT_RECORDS: Final = 5
+"""At most so many of them."""
+BEARABLE: Final = 1
+"""Replicas whose disk may be damaged in a run so that all go on in the end: its contents are those of the others."""
+
+
+class ScheduleViolated(PropertyViolated):
+    """A property was violated in a random run. ``reproduction`` is the Python call that repeats it."""
+
+    def __init__(self, name: str, detail: str, run: RandomRun[Any]) -> None:
+        super().__init__(name, f"{detail}\n  {run.describe()}\n  repeat with: {run.reproduction()}")
+        self.reproduction = run.reproduction()
+        self._run = run
+
+    def transcript(self) -> list[str]:
+        """The run again, as lines: every step and what it did, up to the violation."""
+        lines = Transcript()
+        twin = self._run.twin(lines)
+        try:
+            twin.run()
+        except ScheduleViolated as again:
+            lines.happened(f"{again.name}: {again.detail.splitlines()[0]}")
+        return lines.lines
+
+
+F = TypeVar("F", bound=AnyFaults)
+
+
+class RandomRun(ABC, Generic[F]):
+    """One random run of ``size`` replicas of ``protocol``. ``faults`` None: drawn from the seed."""
+
+    style: ClassVar[str] = ""
+    """How ``run_seeds`` is told of it: the name of the class, but for the usual one."""
+
+    def __init__(
+        self,
+        protocol: type[Replica],
+        options: Options,
+        size: int,
+        seed: int,
+        *,
+        faults: F | None = None,
+        load: Load | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.options = options
+        self.size = size
+        self.seed = seed
+        self.random = random = Random(seed)
+        self._given = (faults, load)
+        drawn = self._draw_faults()
+        self.faults: F = faults or drawn
+        self.load = load or self._draw_load()
+        self.faults.validate(size)
+        self.load.validate()
+        self.clients = Clients(self.load, size, random)
+        self.step = 0
+        self._skew_ns = [random.randrange(ns(self.faults.skew_ms) + 1) for _ in range(size)]
+        self._cut: frozenset[tuple[ReplicaId, ReplicaId]] = frozenset()
+        """Links that let nothing through at the moment."""
+        self._losing = True
+        self._late: list[Packet] = []
+        """What is under way for longer."""
+        self._damaged: set[ReplicaId] = set()
+        self.world = World(protocol, options, self._draw_cluster(), self._draw, self._answered, self._clock, observer)
+
+    # --- what the styles differ in ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _draw_faults(self) -> F:
+        """The mixture of this seed."""
+
+    def _draw_load(self) -> Load:
+        """What the clients ask for, if nobody says."""
+        return Load()
+
+    @abstractmethod
+    def _draw_cluster(self) -> Cluster:
+        """What the replicas are told of each other."""
+
+    @abstractmethod
+    def disturb(self, length: int | None = None) -> None:
+        """The first phase, or a part of it."""
+
+    @abstractmethod
+    def _asks_now(self) -> bool:
+        """Whether a client has a new command at this step of the second phase."""
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Summary:
+        """Both phases; returns what happened, or raises ``ScheduleViolated``."""
+        try:
+            self.world.start()
+            self.disturb()
+            self.settle()
+            self.check()
+        except ScheduleViolated:
+            raise
+        except PropertyViolated as violation:
+            raise ScheduleViolated(violation.name, f"step {self.step}: {violation.detail}", self) from violation
+        except AssertionError as error:
+            detail = f"step {self.step}: {error or 'an assertion of the protocol failed'}"
+            raise ScheduleViolated("local invariant", detail, self) from error
+        except Exception as error:
+            detail = f"step {self.step}: {type(error).__name__}: {error}"
+            raise ScheduleViolated("no handler fails", detail, self) from error
+        return self.summary()
+
+    def summary(self) -> Summary:
+        """What happened so far."""
+        self.world.summary.steps = self.step
+        return self.world.summary
+
+    def settle(self) -> None:
+        """The second phase: all come up, nothing is lost any more, and the clients get their answers."""
+        self._losing = False
+        self._cut = frozenset()
+        self.world.in_flight += self._late
+        self._late.clear()
+        for me, server in enumerate(self.world.servers):
+            if server.replica is None:
+                self.world.restart(me)
+        for request in self.clients.open:
+            request.due_ns = self.world.now_ns + RETRY_NS
+        bearable = len(self._damaged) <= BEARABLE
+        for _ in range(QUIET_STEPS if bearable else HOPELESS_STEPS):
+            if self._settled():
+                return
+            self._quiet_step()
+        if not bearable:
+            return  # nobody may go on who does not know what a majority has forgotten
+        waiting = ", ".join(str(request.command) for request in self.clients.open) or "nobody"
+        counts = ", ".join(str(server.executed) for server in self.world.servers)
+        raise PropertyViolated(
+            "progress",
+            f"not settled {QUIET_STEPS} steps after the last fault; clients wait for: {waiting}; the replicas have "
+            f"executed {counts} commands",
+        )
+
+    def check(self) -> None:
+        """The verdict on the whole run."""
+        self.clients.check_asked(self.world.verifier.chosen())
+        for check in (*self.world.verifier.finish(settled=self._settled()), self.clients.check()):
+            if check.verdict != "holds":
+                raise PropertyViolated(check.property, f"{check.verdict}: {check.detail}")
+
+    def _settled(self) -> bool:
+        executed = [server.executed for server in self.world.servers]
+        if self.protocol.decides == "single":
+            return min(executed) == 1 and self.clients.answered >= 1
+        return not (self.clients.open or self.clients.may_ask()) and min(executed) == max(executed)
+
+    # --- the second phase ---------------------------------------------------------------------------------------------
+
+    def _quiet_step(self) -> None:
+        """Serve whoever waits, one at random; timers, when they are due; and when nobody waits, let time pass."""
+        self.step += 1
+        world, random = self.world, self.random
+        world.now_ns += int(2 * STEP_NS * random.random())
+        if self._fire_due():
+            return
+        lagging = [me for me, server in enumerate(world.servers) if server.pending]
+        work = len(world.in_flight) + len(lagging)
+        if not work:
+            if self.clients.may_ask():
+                self._ask()
+                return
+            due = [d for server in world.servers for d in server.timers.values()]
+            due += [request.due_ns for request in self.clients.open]
+            if not due:
+                raise PropertyViolated("progress", "nothing is under way and no timer is armed")
+            world.now_ns = max(world.now_ns, min(due))
+            return
+        choice = int(random.random() * work)
+        if choice < len(world.in_flight):
+            world.deliver(choice)
+        else:
+            me = lagging[choice - len(world.in_flight)]
+            world.sync(me, len(world.servers[me].pending))
+        if self._asks_now():
+            self._ask()
+
+    def _fire_due(self) -> bool:
+        now = self.world.now_ns
+        for position, request in enumerate(self.clients.open):
+            if request.due_ns <= now:
+                self._send(self.clients.retry(position))
+                return True
+        first = self._first_timer()
+        if first is None or first[0] > now:
+            return False
+        self.world.fire(first[1], first[2])
+        return True
+
+    def _first_timer(self) -> tuple[int, ReplicaId, Any] | None:
+        first: tuple[int, ReplicaId, Any] | None = None
+        for me, server in enumerate(self.world.servers):
+            for name, due in server.timers.items():
+                if first is None or due < first[0]:
+                    first = (due, me, name)
+        return first
+
+    # --- what any style may do: each says whether it was possible -----------------------------------------------------
+
+    def _ask(self) -> bool:
+        if not self.clients.may_ask():
+            return False
+        request = self.clients.new_request(self.step)
+        self._send(request)
+        return True
+
+    def _ask_again(self) -> bool:
+        waiting = self.clients.open
+        if not waiting:
+            return False
+        self.world.summary.retries += 1
+        self._send(self.clients.retry(int(self.random.random() * len(waiting))))
+        return True
+
+    def _send(self, request: Any) -> None:
+        request.due_ns = self.world.now_ns + RETRY_NS
+        self.world.request(request.asked, request.command)
+
+    def _may_be_damaged(self, me: ReplicaId) -> bool:
+        return me in self._damaged or len(self._damaged) < self.faults.damaged_at_most
+
+    def _damage(self, me: ReplicaId) -> None:
+        """The disk is lost, or a few of its records cannot be read."""
+        disk, random = self.world.servers[me].disk, self.random
+        self._damaged.add(me)
+        if random.random() < LOST_DISKS:
+            self.world.damage(me, LOST)
+        elif disk:
+            keys = sorted(disk, key=repr)
+            self.world.damage(me, tuple(random.sample(keys, min(len(keys), random.randint(1, CORRUPT_RECORDS)))))
+
+    def _order_some(self) -> bool:
+        if HandOver not in self.protocol.messages:
+            return False
+        whom, to = int(self.random.random() * self.size), int(self.random.random() * self.size)
+        if ChangeMembers in self.protocol.messages and self.random.random() < CHANGES:
+            self._order_members(whom, to)
+        else:
+            self.world.in_flight.append((OPERATOR, whom, HandOver(to)))
+        return True
+
+    def _order_members(self, whom: ReplicaId, one: ReplicaId) -> None:
+        """``one`` and others are to be the members. Often just then they are cut off from the rest."""
+        random, replicas = self.random, range(self.size)
+        members = tuple(r for r in replicas if r == one or random.random() < STAYING)
+        if self.faults.damage and len(members) <= 2 * self.faults.damaged_at_most:
+            return  # a majority's disks may be lost then, after which nobody may go on
+        leaders = [r for r in replicas if (replica := self.world.servers[r].replica) and replica.view().leader == r]
+        self.world.in_flight.append((OPERATOR, random.choice(leaders) if leaders else whom, ChangeMembers(members)))
+        if random.random() < APART:
+            self._cut = frozenset((a, b) for a in replicas for b in replicas if (a in members) != (b in members))
+
+    # --- what the world asks ------------------------------------------------------------------------------------------
+
+    def _draw(self, low_ns: int, high_ns: int) -> int:
+        return low_ns + int(self.random.random() * (high_ns - low_ns))
+
+    def _clock(self, me: ReplicaId) -> int:
+        return self.world.now_ns + self._skew_ns[me]
+
+    def _answered(self, replica: ReplicaId, command: Command, result: int | None) -> None:
+        if self._losing and self.random.random() < self.faults.lost_answers:
+            self._tell(f"the answer of {replica} to {command} is lost")
+            return
+        self._tell(f"client {command.client} has {result} for its command {command.sequence}")
+        self.clients.answered_by(replica, command, result, self.step, command not in self.world.looked_up)
+
+    def _tell(self, what: str) -> None:
+        if self.world.observer is not None:
+            self.world.observer.happened(what)
+
+    # --- explaining ---------------------------------------------------------------------------------------------------
+
+    def twin(self, observer: Observer) -> RandomRun[F]:
+        """The same run, not begun."""
+        faults, load = self._given
+        return type(self)(
+            self.protocol, self.options, self.size, self.seed, faults=faults, load=load, observer=observer
+        )
+
+    def describe(self) -> str:
+        """Protocol, seed and settings in a line."""
+        name = self.protocol.name or self.protocol.__name__
+        return f"{name}, {self.size} replicas, seed {self.seed}, {self.options}, {self.world.cluster}, {self.faults}"
+
+    def reproduction(self) -> str:
+        """One line of Python that repeats this run."""
+        arguments = [repr(_spec(self.protocol)), f"[{self.seed}]", f"size={self.size}"]
+        defaults = self.protocol.options_type()
+        fields = self.options.__struct_fields__
+        settings = {f: getattr(self.options, f) for f in fields if getattr(self.options, f) != getattr(defaults, f)}
+        if settings:
+            arguments.append(f"settings={settings!r}")
+        if self.style:
+            arguments.append(f"style={self.style}")
+        for name, value in zip(("faults", "load"), self._given, strict=True):
+            if value is not None:
+                arguments.append(f"{name}={value!r}")
+        return f"from consensus_bench.exploration import *; run_seeds({', '.join(arguments)})"
+
+
+def _spec(protocol: type[Replica]) -> str:
+    """How ``find_protocol`` finds this class: by its registered name or by its file."""
+    try:
+        if find_protocol(protocol.name) is protocol:
+            return protocol.name
+    except (ConfigError, ImportError):
+        pass
+    source = inspect.getsourcefile(protocol) or "?.py"
+    path = Path(source)
+    if path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{protocol.__name__}"
