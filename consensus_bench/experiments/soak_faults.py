@@ -11,6 +11,7 @@ import msgspec
 
 from consensus_bench import contract
 from consensus_bench.contract import HandOver, Replica
+from consensus_bench.exploration.faults import survivable
 from consensus_bench.simulation.faults import AnyFault, Fault, Nemesis
 from consensus_bench.simulation.faults.kinds import (
     ChangeMembers,
@@ -79,13 +80,6 @@ def changes_members(protocol: type[Replica]) -> bool:
 def turbulent(seed: int) -> bool:
     """Whether nothing is on time in the run with this seed."""
     return plain_stream(seed, "soak", "weather").random() < TURBULENT
-
-
-def survivable(options: Mapping[str, Any], size: int) -> int:
-    """How many replicas may stay down for good while the others must go on: a minority, fewer with larger quorums."""
-    largest = max(int(options.get(name, 0)) for name in ("phase1_quorum", "phase2_quorum"))
-    members = int(options.get("first_members", 0)) or size
-    return min((members - 1) // 2, size - largest)
 
 
 def draw_faults(

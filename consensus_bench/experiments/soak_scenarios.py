@@ -19,7 +19,8 @@ import msgspec
 from consensus_bench.contract import ConfigError, Replica
 from consensus_bench.contract.registry import display_name, find_protocol
 from consensus_bench.experiments.scenario import LARGEST_SEED, MIN_REPLICAS, Scenario
-from consensus_bench.experiments.soak_faults import START_S, Timing, draw_faults, survivable, turbulent
+from consensus_bench.experiments.soak_faults import START_S, Timing, draw_faults, turbulent
+from consensus_bench.exploration.faults import survivable
 from consensus_bench.simulation.faults.kinds import Crash
 from consensus_bench.simulation.faults.targets import parse_selector, size_of
 from consensus_bench.simulation.randomness import plain_stream

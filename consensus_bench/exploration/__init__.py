@@ -2,8 +2,10 @@
 
 from consensus_bench.exploration.faults import Faults as Faults
 from consensus_bench.exploration.faults import Load as Load
+from consensus_bench.exploration.faults import RoundFaults as RoundFaults
 from consensus_bench.exploration.random_run import RandomRun as RandomRun
 from consensus_bench.exploration.random_run import ScheduleViolated as ScheduleViolated
+from consensus_bench.exploration.rounds import Rounds as Rounds
 from consensus_bench.exploration.scheduler import Scheduler as Scheduler
 from consensus_bench.exploration.seeds import run_seeds as run_seeds
 from consensus_bench.exploration.transcript import Transcript as Transcript

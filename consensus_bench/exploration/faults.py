@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -10,6 +12,10 @@ from consensus_bench.contract import ConfigError
 
 _RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "crash", "restart", "partition", "heal",
           "order")  # fmt: skip
+
+
+_HAPPENINGS = ("request", "timer", "late", "retry", "crash", "lag", "order", "idle")
+_SHARES = ("more", "steady", "leading", "whole_start", "breaks_off", "withheld", "in_order", "jump", "lost", "again")
 
 
 class AnyFaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +114,87 @@ class Faults(AnyFaults, frozen=True, kw_only=True):
         )
 
 
+class RoundFaults(AnyFaults, frozen=True, kw_only=True):
+    """Round by round (``Rounds``): how likely, compared with one another, is what a round begins with; and shares."""
+
+    rounds: int = 18
+    """Length of the first phase. The second is as long as the clients need."""
+    request: float = 1.0
+    timer: float = 2.0
+    late: float = 1.0
+    """Messages arrive that were put aside in earlier rounds."""
+    retry: float = 0.25
+    crash: float = 1.0
+    lag: float = 0.5
+    """A disk keeps nothing from now on, or those that did so catch up."""
+    order: float = 0.5
+    """An operator asks for another leader, or for other members."""
+    idle: float = 0.2
+    """Nothing."""
+    more: float = 0.15
+    """Of the rounds: something else happens before anybody hears of it."""
+    steady: float = 0.5
+    """A round stays in the group of the one before."""
+    leading: float = 0.5
+    """One that does not takes place at a leader, if there is one."""
+    whole_start: float = 0.7
+    """Of the runs: what the replicas say when they start is heard by all."""
+    breaks_off: float = 0.2
+    """A round ends before all is said."""
+    withheld: float = 0.2
+    """One kind of message does not arrive."""
+    in_order: float = 0.8
+    """Messages arrive in the order of sending."""
+    jump: float = 0.2
+    """Before a round a long time passes."""
+    lost: float = 0.5
+    """Of the messages that do not arrive in their round; the others may arrive late."""
+    again: float = 0.03
+    """Of those that do arrive: they may arrive once more, late."""
+
+    def validate(self, size: int) -> None:
+        """Refuse what cannot be, in one line (``ConfigError``)."""
+        AnyFaults.validate(self, size)
+        for name in _HAPPENINGS:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"faults: {name} = {getattr(self, name)} is no weight: it must not be negative")
+        if not any(getattr(self, name) for name in _HAPPENINGS if name != "order"):
+            raise ConfigError("faults: nothing ever happens: one of the weights must be positive")
+        if self.rounds < 0:
+            raise ConfigError(f"faults: rounds = {self.rounds} must not be negative")
+        if self.more == 1:
+            raise ConfigError("faults: more = 1: no round would ever begin")
+
+    def _shares(self) -> tuple[str, ...]:
+        return (*AnyFaults._shares(self), *_SHARES)
+
+    @staticmethod
+    def drawn(random: Random, size: int) -> RoundFaults:
+        """A mixture drawn at random, as for ``Faults``."""
+        some = random.choice
+        return RoundFaults(
+            rounds=random.randint(5, 30),
+            request=some((1, 2)),
+            timer=some((1, 2, 3)),
+            late=some((0, 1, 2)),
+            retry=some((0, 0, 0.5)),
+            crash=some((0, 0.5, 1, 2)),
+            lag=some((0, 0, 1)),
+            order=some((0, 1)),
+            more=some((0, 0.3)),
+            steady=some((0.2, 0.5, 0.8)),
+            leading=some((0.2, 0.5, 0.8)),
+            breaks_off=some((0, 0.1, 0.4)),
+            withheld=some((0, 0.1, 0.4)),
+            in_order=some((1, 1, 0.5)),
+            jump=some((0, 0.1, 0.5)),
+            lost=some((0, 0.5, 0.9)),
+            again=some((0, 0.03, 0.1)),
+            damage=some((0, 0, 0.5, 1)),
+            damaged_at_most=(size - 1) // 2,
+        )
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What the clients ask for. Every write has its own value, so that a stale read is seen."""
 
@@ -126,3 +213,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"load: {name} = {getattr(self, name)}: at least 1 is needed")
         if not 0 <= self.reads <= 1:
             raise ConfigError(f"load: reads = {self.reads} is no share: it must lie between 0 and 1")
+
+
+def survivable(options: Mapping[str, Any], size: int) -> int:
+    """How many replicas may stay down for good while the others must go on: a minority, fewer with larger quorums.
+    So many disks may be lost as well."""
+    largest = max(int(options.get(name, 0)) for name in ("phase1_quorum", "phase2_quorum"))
+    members = int(options.get("first_members", 0)) or size
+    return min((members - 1) // 2, size - largest)

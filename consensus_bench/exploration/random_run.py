@@ -17,6 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
+import msgspec
+
 from consensus_bench.contract import (
     LOST,
     OPERATOR,
@@ -33,7 +35,7 @@ from consensus_bench.contract import (
 )
 from consensus_bench.contract.registry import find_protocol
 from consensus_bench.exploration.clients import Clients
-from consensus_bench.exploration.faults import AnyFaults, Load
+from consensus_bench.exploration.faults import AnyFaults, Load, survivable
 from consensus_bench.exploration.transcript import Transcript
 from consensus_bench.exploration.world import Observer, Packet, Summary, World
 
@@ -49,14 +51,13 @@ CHANGES: Final = 0.5
 """Share of the operator's orders that change who the members are, where the protocol can."""
 STAYING: Final = 0.5
 """How probably each replica is a member then."""
-APART: Final = 0.5
-"""How often the members to be are cut off from the others at that moment."""
 LOST_DISKS: Final = 0.4
 """Share of the damaged disks that are lost; on the others some records cannot be read."""
 CORRUPT_RECORDS: Final = 5
 """At most so many of them."""
 BEARABLE: Final = 1
-"""Replicas whose disk may be damaged in a run so that all go on in the end: its contents are those of the others."""
+"""Replicas whose disks may be damaged in a run so that all go on in the end: to be repaired they need all others. Of
+members that bear no crash (``survivable``), none."""
 
 
 class ScheduleViolated(PropertyViolated):
@@ -138,10 +139,6 @@ class RandomRun(ABC, Generic[F]):
     def disturb(self, length: int | None = None) -> None:
         """The first phase, or a part of it."""
 
-    @abstractmethod
-    def _asks_now(self) -> bool:
-        """Whether a client has a new command at this step of the second phase."""
-
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self) -> Summary:
@@ -179,7 +176,7 @@ class RandomRun(ABC, Generic[F]):
                 self.world.restart(me)
         for request in self.clients.open:
             request.due_ns = self.world.now_ns + RETRY_NS
-        bearable = len(self._damaged) <= BEARABLE
+        bearable = len(self._damaged) <= min(BEARABLE, survivable(msgspec.structs.asdict(self.options), self.size))
         for _ in range(QUIET_STEPS if bearable else HOPELESS_STEPS):
             if self._settled():
                 return
@@ -205,37 +202,26 @@ class RandomRun(ABC, Generic[F]):
         executed = [server.executed for server in self.world.servers]
         if self.protocol.decides == "single":
             return min(executed) == 1 and self.clients.answered >= 1
-        return not (self.clients.open or self.clients.may_ask()) and min(executed) == max(executed)
+        return not (self.clients.open or self._wants_more()) and min(executed) == max(executed)
 
     # --- the second phase ---------------------------------------------------------------------------------------------
 
+    @abstractmethod
+    def _wants_more(self) -> bool:
+        """Whether commands are still to come."""
+
+    @abstractmethod
     def _quiet_step(self) -> None:
-        """Serve whoever waits, one at random; timers, when they are due; and when nobody waits, let time pass."""
-        self.step += 1
-        world, random = self.world, self.random
-        world.now_ns += int(2 * STEP_NS * random.random())
-        if self._fire_due():
-            return
-        lagging = [me for me, server in enumerate(world.servers) if server.pending]
-        work = len(world.in_flight) + len(lagging)
-        if not work:
-            if self.clients.may_ask():
-                self._ask()
-                return
-            due = [d for server in world.servers for d in server.timers.values()]
-            due += [request.due_ns for request in self.clients.open]
-            if not due:
-                raise PropertyViolated("progress", "nothing is under way and no timer is armed")
-            world.now_ns = max(world.now_ns, min(due))
-            return
-        choice = int(random.random() * work)
-        if choice < len(world.in_flight):
-            world.deliver(choice)
-        else:
-            me = lagging[choice - len(world.in_flight)]
-            world.sync(me, len(world.servers[me].pending))
-        if self._asks_now():
-            self._ask()
+        """One step that is kind."""
+
+    def _let_time_pass(self) -> None:
+        """Until something is due."""
+        world = self.world
+        due = [due for server in world.servers for due in server.timers.values()]
+        due += [request.due_ns for request in self.clients.open]
+        if not due:
+            raise PropertyViolated("progress", "nothing is under way and no timer is armed")
+        world.now_ns = max(world.now_ns, min(due))
 
     def _fire_due(self) -> bool:
         now = self.world.now_ns
@@ -307,10 +293,17 @@ class RandomRun(ABC, Generic[F]):
         members = tuple(r for r in replicas if r == one or random.random() < STAYING)
         if self.faults.damage and len(members) <= 2 * self.faults.damaged_at_most:
             return  # a majority's disks may be lost then, after which nobody may go on
-        leaders = [r for r in replicas if (replica := self.world.servers[r].replica) and replica.view().leader == r]
+        leaders = self._leaders()
         self.world.in_flight.append((OPERATOR, random.choice(leaders) if leaders else whom, ChangeMembers(members)))
-        if random.random() < APART:
-            self._cut = frozenset((a, b) for a in replicas for b in replicas if (a in members) != (b in members))
+        self._ordered(members)
+
+    def _ordered(self, members: tuple[ReplicaId, ...]) -> None:
+        """An order is under way that makes these the members."""
+
+    def _leaders(self) -> list[ReplicaId]:
+        """Who believes that it leads."""
+        servers = enumerate(self.world.servers)
+        return [me for me, server in servers if server.replica and server.replica.view().leader == me]
 
     # --- what the world asks ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consensus_bench.contract import Cluster, ns
+from consensus_bench.contract import Cluster, ReplicaId, ns
 from consensus_bench.exploration.faults import Faults
 from consensus_bench.exploration.random_run import STEP_NS, RandomRun
 
@@ -16,6 +16,8 @@ MOST_IN_FLIGHT: Final = 400
 """Above that, messages are lost at random: the network is no memory without end."""
 LATE_MESSAGES: Final = 10
 """About so many messages are put aside at a time."""
+APART: Final = 0.5
+"""How often the members to be are cut off from the others when they are to be."""
 HELD_UP: Final = 3
 """How many messages are looked at for one whose link is not cut."""
 
@@ -78,8 +80,32 @@ class Scheduler(RandomRun[Faults]):
             if len(world.in_flight) > MOST_IN_FLIGHT:
                 self._drop_some()
 
-    def _asks_now(self) -> bool:
-        return self.random.random() < self.faults.request
+    # --- the second phase ---------------------------------------------------------------------------------------------
+
+    def _wants_more(self) -> bool:
+        return self.clients.may_ask()
+
+    def _quiet_step(self) -> None:
+        """Serve whoever waits, one at random; timers, when they are due; and when nobody waits, let time pass."""
+        self.step += 1
+        world, random = self.world, self.random
+        world.now_ns += int(2 * STEP_NS * random.random())
+        if self._fire_due():
+            return
+        lagging = [me for me, server in enumerate(world.servers) if server.pending]
+        work = len(world.in_flight) + len(lagging)
+        if not work:
+            if not self._ask():
+                self._let_time_pass()
+            return
+        choice = int(random.random() * work)
+        if choice < len(world.in_flight):
+            world.deliver(choice)
+        else:
+            me = lagging[choice - len(world.in_flight)]
+            world.sync(me, len(world.servers[me].pending))
+        if random.random() < self.faults.request:
+            self._ask()
 
     # --- actions: each says whether it was possible -------------------------------------------------------------------
 
@@ -198,3 +224,9 @@ class Scheduler(RandomRun[Faults]):
         self._cut = frozenset()
         self._tell("all links let messages through")
         return True
+
+    def _ordered(self, members: tuple[ReplicaId, ...]) -> None:
+        """Often the members to be are cut off from the rest just then."""
+        replicas = range(self.size)
+        if self.random.random() < APART:
+            self._cut = frozenset((a, b) for a in replicas for b in replicas if (a in members) != (b in members))

@@ -223,7 +223,7 @@ class World:
         server = self.servers[to]
         replica = server.replica
         if replica is None:
-            self._lost(packet)
+            self.lose(packet)
             return
         self.summary.delivered += 1
         self.summary.duplicated += keep
@@ -240,7 +240,14 @@ class World:
 
     def drop(self, position: int) -> None:
         """The message at ``position`` is lost."""
-        self._lost(self.take(position))
+        self.lose(self.take(position))
+
+    def lose(self, packet: Packet) -> None:
+        """``packet``, which nobody carries any more, is lost."""
+        self.summary.dropped += 1
+        if self.observer is not None:
+            source, to, message = packet
+            self.observer.happened(f"lost {source} -> {to}: {message}")
 
     def take(self, position: int) -> Packet:
         """Take the message at ``position`` out of the network, for the driver to put back or not."""
@@ -399,9 +406,3 @@ class World:
             server.store.update(a.items)
             server.executed = self.verifier.executions(me)
             server.results.update({(client, number): value for client, number, value in a.results})
-
-    def _lost(self, packet: Packet) -> None:
-        self.summary.dropped += 1
-        if self.observer is not None:
-            source, to, message = packet
-            self.observer.happened(f"lost {source} -> {to}: {message}")

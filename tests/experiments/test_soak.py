@@ -24,10 +24,11 @@ from consensus_bench.experiments.comparison import Interrupted
 from consensus_bench.experiments.scenario import Scenario, make_scenario
 from consensus_bench.experiments.shrink import fewer, shrink
 from consensus_bench.experiments.soak import Soak, first_violation, run_soak
-from consensus_bench.experiments.soak_faults import changes_members, kinds_for, survivable, turbulent
+from consensus_bench.experiments.soak_faults import changes_members, kinds_for, turbulent
 from consensus_bench.experiments.soak_run import LIVENESS, Recording, do, record
 from consensus_bench.experiments.soak_scenarios import Fixed, draw, keeps_promise
 from consensus_bench.experiments.toml import to_toml
+from consensus_bench.exploration.faults import survivable
 from consensus_bench.simulation.faults.kinds import Crash, ReorderingLink
 from consensus_bench.simulation.faults.parsing import parse_fault
 
