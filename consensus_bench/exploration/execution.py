@@ -104,11 +104,12 @@ class Execution:
 
     # --- what drives it -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Every replica boots, in order."""
+    def start(self, clocks_ns: Sequence[int] = ()) -> None:
+        """Every replica boots, in order; ``clocks_ns``: what their clocks show then, if not 0."""
         for replica in range(len(self.sites)):
-            self.call("start", replica)
-            self._deliver_own(replica)
+            clock_ns = clocks_ns[replica] if clocks_ns else 0
+            self.call("start", replica, clock_ns=clock_ns)
+            self._deliver_own(replica, clock_ns)
 
     def take(self, event: Event) -> None:
         """One step, and the messages of the replica to itself; ``Impossible`` if it cannot happen."""

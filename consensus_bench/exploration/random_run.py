@@ -39,8 +39,8 @@ from consensus_bench.exploration.faults import AnyFaults, Load, survivable
 from consensus_bench.exploration.transcript import Transcript
 from consensus_bench.exploration.world import Observer, Packet, Summary, World
 
-QUIET_STEPS: Final = 60_000
-"""Bound of the second phase: a correct protocol needs some thousands."""
+PROGRESS: Final = "progress"
+"""In the end the clients have their answers, and the replicas are alike."""
 HOPELESS_STEPS: Final = 1_000
 """So long the second phase of a run in which more disks were damaged than a protocol can bear."""
 STEP_NS: Final = 100_000
@@ -66,15 +66,21 @@ class ScheduleViolated(PropertyViolated):
     def __init__(self, name: str, detail: str, run: RandomRun[Any]) -> None:
         super().__init__(name, f"{detail}\n  {run.describe()}\n  repeat with: {run.reproduction()}")
         self.reproduction = run.reproduction()
-        self._run = run
+        self.run = run
+
+    def again(self, observer: Observer) -> ScheduleViolated | None:
+        """The same run, up to the violation, with somebody who watches."""
+        try:
+            self.run.twin(observer).run()
+        except ScheduleViolated as again:
+            return again
+        return None
 
     def transcript(self) -> list[str]:
         """The run again, as lines: every step and what it did, up to the violation."""
         lines = Transcript()
-        twin = self._run.twin(lines)
-        try:
-            twin.run()
-        except ScheduleViolated as again:
+        again = self.again(lines)
+        if again is not None:
             lines.happened(f"{again.name}: {again.detail.splitlines()[0]}")
         return lines.lines
 
@@ -85,6 +91,8 @@ F = TypeVar("F", bound=AnyFaults)
 class RandomRun(ABC, Generic[F]):
     """One random run of ``size`` replicas of ``protocol``. ``faults`` None: drawn from the seed."""
 
+    quiet_steps: ClassVar[int]
+    """Bound of the second phase: a correct protocol needs some thousands."""
     style: ClassVar[str] = ""
     """How ``run_seeds`` is told of it: the name of the class, but for the usual one."""
 
@@ -177,7 +185,7 @@ class RandomRun(ABC, Generic[F]):
         for request in self.clients.open:
             request.due_ns = self.world.now_ns + RETRY_NS
         bearable = len(self._damaged) <= min(BEARABLE, survivable(msgspec.structs.asdict(self.options), self.size))
-        for _ in range(QUIET_STEPS if bearable else HOPELESS_STEPS):
+        for _ in range(self.quiet_steps if bearable else HOPELESS_STEPS):
             if self._settled():
                 return
             self._quiet_step()
@@ -186,9 +194,9 @@ class RandomRun(ABC, Generic[F]):
         waiting = ", ".join(str(request.command) for request in self.clients.open) or "nobody"
         counts = ", ".join(str(server.executed) for server in self.world.servers)
         raise PropertyViolated(
-            "progress",
-            f"not settled {QUIET_STEPS} steps after the last fault; clients wait for: {waiting}; the replicas have "
-            f"executed {counts} commands",
+            PROGRESS,
+            f"not settled {self.quiet_steps} steps after the last fault; clients wait for: {waiting}; the replicas "
+            f"have executed {counts} commands",
         )
 
     def check(self) -> None:
@@ -220,7 +228,7 @@ class RandomRun(ABC, Generic[F]):
         due = [due for server in world.servers for due in server.timers.values()]
         due += [request.due_ns for request in self.clients.open]
         if not due:
-            raise PropertyViolated("progress", "nothing is under way and no timer is armed")
+            raise PropertyViolated(PROGRESS, "nothing is under way and no timer is armed")
         world.now_ns = max(world.now_ns, min(due))
 
     def _fire_due(self) -> bool:
@@ -341,9 +349,7 @@ class RandomRun(ABC, Generic[F]):
     def reproduction(self) -> str:
         """One line of Python that repeats this run."""
         arguments = [repr(_spec(self.protocol)), f"[{self.seed}]", f"size={self.size}"]
-        defaults = self.protocol.options_type()
-        fields = self.options.__struct_fields__
-        settings = {f: getattr(self.options, f) for f in fields if getattr(self.options, f) != getattr(defaults, f)}
+        settings = changed(self.options)
         if settings:
             arguments.append(f"settings={settings!r}")
         if self.style:
@@ -352,6 +358,13 @@ class RandomRun(ABC, Generic[F]):
             if value is not None:
                 arguments.append(f"{name}={value!r}")
         return f"from consensus_bench.exploration import *; run_seeds({', '.join(arguments)})"
+
+
+def changed(options: Options) -> dict[str, Any]:
+    """The options that are not at their defaults."""
+    defaults = type(options)()
+    values = {name: getattr(options, name) for name in options.__struct_fields__}
+    return {name: value for name, value in values.items() if value != getattr(defaults, name)}
 
 
 def _spec(protocol: type[Replica]) -> str:

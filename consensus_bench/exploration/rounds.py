@@ -46,6 +46,7 @@ TIMER_WEIGHTS: Final = (0.1, 1, 3)
 class Rounds(RandomRun[RoundFaults]):
     """One random run, round by round."""
 
+    quiet_steps = 20_000
     style = "Rounds"
 
     def __init__(self, *arguments: Any, **more: Any) -> None:

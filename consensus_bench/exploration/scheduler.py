@@ -25,6 +25,8 @@ HELD_UP: Final = 3
 class Scheduler(RandomRun[Faults]):
     """One random run, step by step."""
 
+    quiet_steps = 60_000
+
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._actions = self._thresholds()

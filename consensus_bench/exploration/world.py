@@ -310,7 +310,7 @@ class World:
         disk = self.servers[me].disk
         if isinstance(damage, Lost):
             disk.clear()
-            disk[LOST] = None
+            disk[LOST] = True
             said = [f"the disk of {me} is lost"]
         else:
             disk.update(dict.fromkeys(damage, CORRUPT))

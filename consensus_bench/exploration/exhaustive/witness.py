@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from consensus_bench.exploration.exhaustive.handlers import DELIVER, ORDER, REQU
 from consensus_bench.exploration.exhaustive.lives import plain
 from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
 from consensus_bench.exploration.exhaustive.search import Search
+from consensus_bench.exploration.shrinking import Attempt, run_possible, shrink
 from consensus_bench.exploration.site import Event, Impossible
 from consensus_bench.exploration.trace import StepKind, Trace, Violation
 
@@ -55,48 +57,35 @@ def event_of(search: Search, choice: Choice) -> Event:
     return Event(_KINDS[choice.kind], choice.replica, argument, not choice.lagging)
 
 
-def execute(search: Search, events: Sequence[Event]) -> Execution:
-    """Run ``events`` after the opening, up to the first violation; ``Impossible`` if one cannot happen."""
+def execute(search: Search, events: Sequence[Event]) -> Attempt:
+    """Run ``events`` after the opening, up to the first violation; what is impossible does not happen."""
     bounds, opening = search.bounds, () if search.opening is None else search.opening.events
     execution = Execution(
         search.protocol, search.options, bounds.replicas, bounds.first_leader, search.nodes.commands,
         bounds.own_messages == "at-once", () if search.opening is None else search.opening.delay_ns,
     )  # fmt: skip
     execution.start()
-    lives = [0] * bounds.replicas
-    for event in (*opening, *events):
-        if execution.violation is not None:
-            break
+    happened = run_possible(execution, _timed(search, (*opening, *events)))
+    return execution, happened[len(opening) :]
+
+
+def _timed(search: Search, events: Sequence[Event]) -> Iterator[Event]:
+    """With what the clocks show, as ``Handlers`` has it: nothing, or which life it is."""
+    lives = [0] * search.bounds.replicas
+    for event in events:
         if search.nodes.handlers.lives_matter:
             lives[event.replica] += event.kind == "crash"
-            event = msgspec.structs.replace(event, clock_ns=lives[event.replica])  # as ``Handlers`` has it
-        execution.take(event)
-    return execution
-
-
-def shrink(search: Search, events: Sequence[Event]) -> list[Event]:
-    """Leave out every step after the opening without which the same property is still violated. A shortest execution
-    stays as it is; that of a random walk becomes one in which every step is needed."""
-    wanted = execute(search, events).violation
-    kept = list(events)
-    position = len(kept) - 1
-    while position >= 0 and wanted is not None:
-        shorter = kept[:position] + kept[position + 1 :]
-        try:
-            found = execute(search, shorter).violation
-        except Impossible:
-            found = None
-        if found is not None and found.property == wanted.property:
-            kept = shorter
-            position = len(kept)
-        position -= 1
-    return kept
+            event = msgspec.structs.replace(event, clock_ns=lives[event.replica])
+        yield event
 
 
 def make_trace(search: Search, events: Sequence[Event], spec: str, settings: dict[str, Any]) -> Trace:
     """The execution of ``events``, shrunk and written down. What is violated is found anew, by the verifier of every
     benchmark; the explorer's own finding is given only where that one sees nothing (which would be a bug)."""
-    execution = execute(search, shrink(search, events))
+    execution, happened = execute(search, events)
+    if execution.violation is None and len(happened) < len(events):
+        raise Impossible(f"step {len(happened) + 1} of the explorer's execution cannot happen")
+    execution, _ = execute(search, shrink(partial(execute, search), events))
     violation = execution.violation
     if violation is None and search.result.violation is not None:
         name, detail = search.result.violation
