@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,8 +14,10 @@ _RATES = ("request", "retry", "sync", "timer", "drop", "duplicate", "late", "cra
           "order")  # fmt: skip
 
 
-_HAPPENINGS = ("request", "timer", "late", "retry", "crash", "lag", "order", "idle")
-_SHARES = ("more", "steady", "leading", "whole_start", "breaks_off", "withheld", "in_order", "jump", "lost", "again")
+_HAPPENINGS = ("request", "timer", "retry", "order")
+_SHARES = ("more", "late", "crash", "lag", "steady", "breaks_off", "in_order", "jump", "slow", "lost", "again")
+PRESENT: Final = 0.7
+"""How probably a run in rounds has a certain fault at all."""
 
 
 class AnyFaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,42 +117,39 @@ class Faults(AnyFaults, frozen=True, kw_only=True):
 
 
 class RoundFaults(AnyFaults, frozen=True, kw_only=True):
-    """Round by round (``Rounds``): how likely, compared with one another, is what a round begins with; and shares."""
+    """Round by round (``Rounds``). What a round begins with, by weight; then shares of the rounds; then of messages."""
 
-    rounds: int = 18
+    rounds: int = 25
     """Length of the first phase. The second is as long as the clients need."""
-    request: float = 1.0
+    groups: int = 4
+    """Of replicas that hear of what happens in a round."""
+    request: float = 2.0
     timer: float = 2.0
-    late: float = 1.0
-    """Messages arrive that were put aside in earlier rounds."""
-    retry: float = 0.25
-    crash: float = 1.0
-    lag: float = 0.5
-    """A disk keeps nothing from now on, or those that did so catch up."""
-    order: float = 0.5
+    retry: float = 0.5
+    order: float = 0.3
     """An operator asks for another leader, or for other members."""
-    idle: float = 0.2
-    """Nothing."""
-    more: float = 0.15
-    """Of the rounds: something else happens before anybody hears of it."""
-    steady: float = 0.5
-    """A round stays in the group of the one before."""
-    leading: float = 0.5
-    """One that does not takes place at a leader, if there is one."""
-    whole_start: float = 0.7
-    """Of the runs: what the replicas say when they start is heard by all."""
-    breaks_off: float = 0.2
-    """A round ends before all is said."""
-    withheld: float = 0.2
-    """One kind of message does not arrive."""
+    more: float = 0.2
+    """Something else happens before anybody hears of it."""
+    late: float = 0.2
+    """Messages arrive that were put aside in earlier rounds."""
+    crash: float = 0.2
+    """A replica crashes in the end and is back."""
+    lag: float = 0.2
+    """A disk keeps nothing from now on, until it catches up or its replica crashes."""
+    steady: float = 0.15
+    """The round stays where the one before was."""
+    breaks_off: float = 0.15
+    """It ends before all is said."""
     in_order: float = 0.8
     """Messages arrive in the order of sending."""
     jump: float = 0.2
-    """Before a round a long time passes."""
-    lost: float = 0.5
-    """Of the messages that do not arrive in their round; the others may arrive late."""
-    again: float = 0.03
-    """Of those that do arrive: they may arrive once more, late."""
+    """Before it a long time passes."""
+    slow: float = 0.1
+    """Of the kinds of messages: they mostly arrive late."""
+    lost: float = 0.6
+    """Of the messages that do not arrive in their round; the others arrive late."""
+    again: float = 0.05
+    """Of those that do arrive: they arrive once more, late."""
 
     def validate(self, size: int) -> None:
         """Refuse what cannot be, in one line (``ConfigError``)."""
@@ -158,40 +157,40 @@ class RoundFaults(AnyFaults, frozen=True, kw_only=True):
         for name in _HAPPENINGS:
             if getattr(self, name) < 0:
                 raise ConfigError(f"faults: {name} = {getattr(self, name)} is no weight: it must not be negative")
-        if not any(getattr(self, name) for name in _HAPPENINGS if name != "order"):
-            raise ConfigError("faults: nothing ever happens: one of the weights must be positive")
-        if self.rounds < 0:
-            raise ConfigError(f"faults: rounds = {self.rounds} must not be negative")
-        if self.more == 1:
-            raise ConfigError("faults: more = 1: no round would ever begin")
+        if not (self.request or self.timer):
+            raise ConfigError("faults: request = 0 and timer = 0: nothing would ever happen")
+        if self.rounds < 0 or self.groups < 1:
+            raise ConfigError(f"faults: rounds = {self.rounds} and groups = {self.groups}: needs at least 0 and 1")
 
     def _shares(self) -> tuple[str, ...]:
         return (*AnyFaults._shares(self), *_SHARES)
 
     @staticmethod
-    def drawn(random: Random, size: int) -> RoundFaults:
+    def drawn(random: Random) -> RoundFaults:
         """A mixture drawn at random, as for ``Faults``."""
         some = random.choice
+
+        def perhaps(*rates: float) -> float:
+            return some(rates) if random.random() < PRESENT else 0.0
+
         return RoundFaults(
-            rounds=random.randint(5, 30),
-            request=some((1, 2)),
-            timer=some((1, 2, 3)),
-            late=some((0, 1, 2)),
-            retry=some((0, 0, 0.5)),
-            crash=some((0, 0.5, 1, 2)),
-            lag=some((0, 0, 1)),
-            order=some((0, 1)),
-            more=some((0, 0.3)),
-            steady=some((0.2, 0.5, 0.8)),
-            leading=some((0.2, 0.5, 0.8)),
-            breaks_off=some((0, 0.1, 0.4)),
-            withheld=some((0, 0.1, 0.4)),
-            in_order=some((1, 1, 0.5)),
-            jump=some((0, 0.1, 0.5)),
-            lost=some((0, 0.5, 0.9)),
-            again=some((0, 0.03, 0.1)),
-            damage=some((0, 0, 0.5, 1)),
-            damaged_at_most=(size - 1) // 2,
+            rounds=random.randint(10, 40),
+            groups=some((3, 4, 6)),
+            timer=some((1.0, 2.0, 4.0)),
+            retry=perhaps(0.7),
+            order=perhaps(0.5),
+            more=perhaps(0.3),
+            late=perhaps(0.1, 0.4),
+            crash=perhaps(0.1, 0.4),
+            lag=perhaps(0.1, 0.4),
+            steady=some((0.0, 0.3)),
+            breaks_off=perhaps(0.1, 0.3),
+            in_order=some((1.0, 1.0, 0.5)),
+            jump=some((0.0, 0.1, 0.5)),
+            slow=some((0.0, 0.2)),
+            lost=some((0.3, 0.9)),
+            again=perhaps(0.1),
+            damage=perhaps(0.5, 1.0),
         )
 
 

@@ -45,8 +45,6 @@ HOPELESS_STEPS: Final = 1_000
 """So long the second phase of a run in which more disks were damaged than a protocol can bear."""
 STEP_NS: Final = 100_000
 """Time that passes per step, on average."""
-RETRY_NS: Final = ns(3000)
-"""In the second phase a client asks again after this time."""
 CHANGES: Final = 0.5
 """Share of the operator's orders that change who the members are, where the protocol can."""
 STAYING: Final = 0.5
@@ -93,6 +91,8 @@ class RandomRun(ABC, Generic[F]):
 
     quiet_steps: ClassVar[int]
     """Bound of the second phase: a correct protocol needs some thousands."""
+    retry_ns: ClassVar[int] = ns(3000)
+    """In the second phase a client asks again after this time."""
     style: ClassVar[str] = ""
     """How ``run_seeds`` is told of it: the name of the class, but for the usual one."""
 
@@ -183,7 +183,7 @@ class RandomRun(ABC, Generic[F]):
             if server.replica is None:
                 self.world.restart(me)
         for request in self.clients.open:
-            request.due_ns = self.world.now_ns + RETRY_NS
+            request.due_ns = self.world.now_ns + self.retry_ns
         bearable = len(self._damaged) <= min(BEARABLE, survivable(msgspec.structs.asdict(self.options), self.size))
         for _ in range(self.quiet_steps if bearable else HOPELESS_STEPS):
             if self._settled():
@@ -269,7 +269,7 @@ class RandomRun(ABC, Generic[F]):
         return True
 
     def _send(self, request: Any) -> None:
-        request.due_ns = self.world.now_ns + RETRY_NS
+        request.due_ns = self.world.now_ns + self.retry_ns
         self.world.request(request.asked, request.command)
 
     def _may_be_damaged(self, me: ReplicaId) -> bool:

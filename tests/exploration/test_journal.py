@@ -29,7 +29,7 @@ SUBJECTS: list[tuple[str, dict[str, Any]]] = [
     ("epaxos", {"rules": "sosp13", "reads": "quorum"}),
     ("basic-paxos", {}),
 ]
-ROUGH = RoundFaults(lag=3.0, crash=3.0, damage=0.5, order=1.0, more=0.3, rounds=25)
+ROUGH = RoundFaults(lag=0.4, crash=0.4, damage=0.5, order=0.5, late=0.4, rounds=20)
 STEPS = Faults(crash=0.02, restart=0.1, damage=0.3, order=0.01, duplicate=0.05, late=0.05, steps=300)
 
 
@@ -39,7 +39,7 @@ def test_the_execution_of_a_run_ends_with_the_same_replicas_and_disks(
     name: str, settings: dict[str, Any], style: Any, faults: Any
 ) -> None:
     protocol = find_protocol(name)
-    for seed in range(15):
+    for seed in range(8):
         size = 3 + 2 * (seed % 2)
         journal = Journal()
         run = style(protocol, make_options(protocol, settings, size), size, seed, faults=faults, observer=journal)

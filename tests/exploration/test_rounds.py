@@ -32,7 +32,7 @@ def campaign_id(campaign: tuple[str, dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("campaign", CAMPAIGNS, ids=campaign_id)
-@pytest.mark.parametrize(("size", "seeds"), [(3, range(150)), (5, range(150, 250))], ids=["3 replicas", "5 replicas"])
+@pytest.mark.parametrize(("size", "seeds"), [(3, range(100)), (5, range(100, 150))], ids=["3 replicas", "5 replicas"])
 def test_no_seed_violates_anything(campaign: tuple[str, dict[str, Any]], size: int, seeds: range) -> None:
     name, settings = campaign
     happened = run_seeds(name, seeds, size=size, settings=settings, style=Rounds)
@@ -41,7 +41,7 @@ def test_no_seed_violates_anything(campaign: tuple[str, dict[str, Any]], size: i
 
 
 def test_disks_lag_and_lose_what_was_not_synced() -> None:
-    happened = run_seeds("multi-paxos", range(800), style=Rounds)
+    happened = run_seeds("multi-paxos", range(100), style=Rounds)
     for field in SELDOM:
         assert getattr(happened, field) > 0, f"vacuous: no {field} in these runs"
 
@@ -97,7 +97,7 @@ def test_a_replica_hears_itself_before_anybody_else() -> None:
 
 
 def test_more_disks_may_be_lost_than_can_be_repaired_and_then_only_progress() -> None:
-    faults = msgspec.structs.replace(RoundFaults(), damage=1.0, damaged_at_most=3, crash=3.0)
+    faults = RoundFaults(damage=1.0, damaged_at_most=3, crash=0.5)
     for name in ("raft", "multi-paxos", "epaxos"):
         run_seeds(name, range(40), style=Rounds, faults=faults)
 
@@ -116,7 +116,7 @@ def test_no_more_disks_are_damaged_than_allowed() -> None:
     protocol = find_protocol("raft")
     for seed in range(20):
         seen = Damaged()
-        faults = RoundFaults(damage=1.0, crash=5.0, rounds=30)
+        faults = RoundFaults(damage=1.0, crash=0.8)
         Rounds(protocol, make_options(protocol, {}, 5), 5, seed, faults=faults, observer=seen).run()
         assert len(seen.whose) <= 1
 
@@ -126,10 +126,10 @@ def test_no_more_disks_are_damaged_than_allowed() -> None:
     [
         ({"lost": 1.5}, "lost = 1.5"),
         ({"damage": -1.0}, "damage = -1.0"),
-        ({"crash": -2.0}, "crash = -2.0"),
+        ({"timer": -2.0}, "timer = -2.0"),
         ({"rounds": -1}, "rounds = -1"),
-        ({"more": 1.0}, "more = 1"),
-        (dict.fromkeys(("request", "timer", "late", "retry", "crash", "lag", "idle"), 0), "nothing ever happens"),
+        ({"groups": 0}, "groups = 0"),
+        ({"request": 0.0, "timer": 0.0}, "nothing would ever happen"),
     ],
 )
 def test_impossible_faults_are_refused(change: dict[str, Any], message: str) -> None:
