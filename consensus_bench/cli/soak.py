@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 @click.command("soak")
-@click.argument("protocol", metavar="PROTOCOL|FILE.toml")
+@click.argument("protocol", metavar="PROTOCOL|FILE")
 @click.option("--runs", type=int, default=200, show_default=True, help="Scenarios, each drawn from a seed of its own.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The first seed; the others follow it.")
 @click.option("--replicas", type=int, help="In all runs, instead of drawn.")
 @click.option("--set", "settings", multiple=True, metavar="OPTION=VALUE", help="The same for a protocol's option.")
-@click.option("--shrink", type=int, default=2, show_default=True, help="Make so many failing scenarios small.")
+@click.option("--shrink", type=int, default=2, show_default=True, help="Make so many failures small.")
 @click.option("--jobs", type=int, default=0, help="Processes.  [default: one for each core]")
 @click.option(
     "--out",
@@ -41,8 +41,9 @@ def command(
 ) -> int:
     """Run PROTOCOL (a name or FILE.py:CLASS) through random scenarios: place, size, load, options, rates of faults and
     the faults themselves are drawn from the seed. Then the faults end, for a majority at least, which must converge and
-    serve. A failure is shrunk to a scenario file; give such a FILE.toml instead to judge it again. docs/soak.md says
-    what is drawn. Exit status 1: something was lost.
+    serve. Each seed also has random schedules of the protocol alone. A failure is shrunk to a scenario file or to the
+    steps that suffice; give such a FILE.toml or FILE.json instead to judge it again. docs/soak.md says what is drawn.
+    Exit status 1: something was lost.
 
     \b
     consensus-bench soak raft --runs 2000
@@ -58,6 +59,11 @@ def command(
 
     if protocol.endswith(".toml"):
         return _replay(Path(protocol), quiet)
+    if protocol.endswith(".json"):
+        from consensus_bench.cli.explore import _replay as replay_trace
+
+        replay_trace(Path(protocol), simulator=False, draw=False)
+        return 0
     if jobs < 0:
         raise ConfigError(f"--jobs {jobs}: must not be negative")
     soak = Soak(protocol=protocol, runs=runs, seed=seed, replicas=replicas, options=_settings(settings), shrink=shrink)
@@ -89,7 +95,16 @@ def _tell(command: str, outcome: Outcome, as_json: bool, quiet: bool) -> None:
     elif quiet:
         click.echo(str(outcome.folder))
     else:
-        names = ("runs", "violations", "not_decided", "operations", "faults", "elections", "longest_wait_ms")
+        names = (
+            "runs",
+            "violations",
+            "not_decided",
+            "operations",
+            "faults",
+            "elections",
+            "schedules",
+            "longest_wait_ms",
+        )
         for name in names:
             click.echo(f"{name.replace('_', ' '):<16}{outcome.summary[name]:>14,}")
         again = " (finished before: nothing was run)" if outcome.reused else ""
@@ -97,7 +112,7 @@ def _tell(command: str, outcome: Outcome, as_json: bool, quiet: bool) -> None:
     for failure in outcome.failures:
         line = f"violated: {failure.property}: seed {failure.seed}: {failure.detail}; again: {failure.replay}"
         if failure.file:
-            line += f"; {failure.faults} of {failure.drawn} faults suffice: {outcome.folder / failure.file}"
+            line += f"; {failure.suffices()}: {outcome.folder / failure.file}"
         click.echo(line, err=True)
     for line in outcome.undecided:
         click.echo(f"not decided: {line}", err=True)

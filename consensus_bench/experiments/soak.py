@@ -1,7 +1,8 @@
-"""The soak: many seeded random scenarios on all cores, nothing lost; what fails is shrunk to a small scenario file.
+"""The soak: many seeded random scenarios and schedules on all cores, nothing lost; what fails is made small.
 
 ``runs.csv``: a row per run; ``summary.csv`` and ``summary.md``: all runs together; ``failures/``: per shrunk failure
-the scenario that still fails. ``manifest.json`` as that of ``compare``. docs/soak.md says what is drawn and judged.
+the scenario, or the execution, that still fails. ``manifest.json`` as that of ``compare``. docs/soak.md says what is
+drawn and judged.
 """
 
 from __future__ import annotations
@@ -23,20 +24,18 @@ from consensus_bench.experiments.provenance import code_state, versions
 from consensus_bench.experiments.runner import Progress, execute, load_results
 from consensus_bench.experiments.scenario import LARGEST_SEED, Scenario, load_scenario
 from consensus_bench.experiments.setup import prepare
-from consensus_bench.experiments.shrink import shrink
+from consensus_bench.experiments.soak_failures import Failure, describe
 from consensus_bench.experiments.soak_run import BOUND_S, Verdict, do
-from consensus_bench.experiments.soak_scenarios import Fixed, check_fixed, draw, keeps_promise
+from consensus_bench.experiments.soak_scenarios import Fixed, check_fixed, draw
+from consensus_bench.experiments.soak_schedules import with_schedules
 from consensus_bench.experiments.tables import write_csv
-from consensus_bench.experiments.toml import to_toml
 from consensus_bench.simulation.faults.parsing import fault_line
 
 DEFAULT_RUNS: Final = 200
 MOST_RUNS: Final = 1_000_000
-SHRINK_RUNS: Final = 400
-FAILURES: Final = "failures"
 RUNS_CSV: Final = (
     "protocol", "seed", "property", "replicas", "down", "operations", "elections", "faults", "longest_wait_ms",
-    "converged_ms", "simulated_s",
+    "converged_ms", "simulated_s", "schedules", "schedule",
 )  # fmt: skip
 
 
@@ -73,19 +72,6 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
         return shlex.join(words)
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A run in which something fell. ``replay``: the command that repeats it; ``file``: the shrunk scenario, in the
-    folder, with ``faults`` faults of ``drawn``."""
-
-    seed: int
-    property: str
-    detail: str
-    replay: str
-    drawn: int
-    file: str = ""
-    faults: int = 0
-
-
 class Outcome(msgspec.Struct, frozen=True):
     """A finished soak."""
 
@@ -114,7 +100,8 @@ class Task(msgspec.Struct, frozen=True):
 
 def work(task: Task, parts: Parts[Verdict], stop: Callable[[], bool]) -> None:
     """Do ``task`` and save its verdict: a ``runner.Work``."""
-    parts.save(task.key, do(draw(task.protocol, task.seed, task.fixed), stop))
+    scenario = draw(task.protocol, task.seed, task.fixed)
+    parts.save(task.key, with_schedules(do(scenario, stop), scenario, task.fixed, stop))
 
 
 def check(soak: Soak) -> None:
@@ -152,7 +139,7 @@ def run_soak(soak: Soak, out: Path | None = None, jobs: int = 0, progress: Progr
         try:
             execute(tasks, parts, work, jobs, progress)
             verdicts = list(load_results(tasks, parts).values())
-            failures = _failures(soak, verdicts, folder)
+            failures = describe(verdicts, soak.protocol, soak.fixed, soak.command, folder, soak.shrink)
         except KeyboardInterrupt:
             raise Interrupted(folder, len(load_results(tasks, parts)), len(tasks)) from None
         undecided = [f"seed {v.seed}: {v.undecided}" for v in verdicts if v.undecided]
@@ -175,7 +162,8 @@ def first_violation(soak: Soak) -> Verdict | None:
     """The first run that fails, in the order of seeds; None if all hold. Nothing is written."""
     check(soak)
     for seed in range(soak.seed, soak.seed + soak.runs):
-        verdict = do(draw(soak.protocol, seed, soak.fixed))
+        scenario = draw(soak.protocol, seed, soak.fixed)
+        verdict = with_schedules(do(scenario), scenario, soak.fixed)
         if verdict.property:
             return verdict
     return None
@@ -188,32 +176,6 @@ def replay(path: Path) -> tuple[Scenario, list[Verdict]]:
         raise ConfigError(f"scenario {path}: protocols: a soak is of one protocol, it names {len(scenario.protocols)}")
     prepare(scenario, f"scenario {path}")
     return scenario, [do(msgspec.structs.replace(scenario, seeds=(seed,))) for seed in scenario.seeds]
-
-
-# Failures.
-
-
-def _failures(soak: Soak, verdicts: Sequence[Verdict], folder: Path) -> list[Failure]:
-    fallen = [verdict for verdict in verdicts if verdict.property]
-    firsts = {verdict.property: verdict for verdict in reversed(fallen)}.values()
-    chosen = sorted(fallen, key=lambda v: (v not in firsts, v.seed))[: soak.shrink]
-    return [_failure(soak, verdict, folder if verdict in chosen else None) for verdict in fallen]
-
-
-def _failure(soak: Soak, verdict: Verdict, folder: Path | None) -> Failure:
-    scenario = draw(soak.protocol, verdict.seed, soak.fixed)
-    failure = Failure(verdict.seed, verdict.property, verdict.detail, soak.command(verdict.seed), len(scenario.faults))
-    if folder is None:
-        return failure
-    small = shrink(
-        scenario, lambda attempt: keeps_promise(attempt) and do(attempt).property == verdict.property, SHRINK_RUNS
-    )
-    (folder / FAILURES).mkdir(exist_ok=True)
-    file = folder / FAILURES / f"seed-{verdict.seed}.toml"
-    why = f"{verdict.property}: {do(small).detail}".replace("\n", " ")
-    text = f"# {why}\n# Shrunk from `{failure.replay}`; again: consensus-bench soak FILE\n"
-    file.write_text(text + to_toml(small.identity()), encoding="utf-8")
-    return msgspec.structs.replace(failure, file=str(file.relative_to(folder)), faults=len(small.faults))
 
 
 # Tables.
@@ -229,10 +191,12 @@ def summarised(protocol: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "protocol": protocol,
         "runs": len(verdicts),
         "violations": sum(bool(verdict.property) for verdict in verdicts),
+        "violations_in_schedules": sum(bool(verdict.schedule) for verdict in verdicts),
         "not_decided": sum(bool(verdict.undecided) for verdict in verdicts),
         "operations": sum(verdict.operations for verdict in verdicts),
         "elections": sum(verdict.elections for verdict in verdicts),
         "faults": faults.total(),
+        "schedules": sum(verdict.schedules for verdict in verdicts),
         "runs_with_replicas_down_for_good": sum(verdict.down > 0 for verdict in verdicts),
         "longest_wait_ms": max((verdict.longest_wait_ms for verdict in verdicts), default=0.0),
         "simulated_s": round(sum(verdict.simulated_s for verdict in verdicts), 1),
@@ -246,7 +210,7 @@ def _write_tables(
 ) -> None:
     rows = [
         (soak.protocol, v.seed, v.property, v.replicas, v.down, v.operations, v.elections, sum(v.faults.values()),
-         v.longest_wait_ms, v.converged_ms, v.simulated_s)
+         v.longest_wait_ms, v.converged_ms, v.simulated_s, v.schedules, v.schedule or None)
         for v in verdicts
     ]  # fmt: skip
     write_csv(folder / "runs.csv", RUNS_CSV, rows)
@@ -262,7 +226,7 @@ def _markdown(soak: Soak, flat: dict[str, Any], failures: Sequence[Failure]) -> 
         f"# Soak of {soak.protocol}",
         "",
         f"`{soak.command()}`. After the faults every operation must be answered, and every live replica make progress "
-        f"until all agree, within {BOUND_S:g} simulated seconds each (docs/soak.md).",
+        f"until all agree, within {BOUND_S:g} simulated seconds each; then come the seed's schedules (docs/soak.md).",
         "",
         "| | |",
         "|---|--:|",
@@ -272,7 +236,7 @@ def _markdown(soak: Soak, flat: dict[str, Any], failures: Sequence[Failure]) -> 
         lines += ["", f"## Seed {failure.seed}: {failure.property}", "", f"    {failure.detail}", ""]
         lines += [f"Again: `{failure.replay}`."]
         if failure.file:
-            lines += [f"Shrunk from {failure.drawn} faults to {failure.faults}: `{failure.file}`."]
+            lines += [f"{failure.suffices().capitalize()}: `{failure.file}`."]
     return "\n".join(lines) + "\n"
 
 

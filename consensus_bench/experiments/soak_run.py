@@ -45,7 +45,9 @@ _BOUND_NS: Final = round(BOUND_S * SECOND_NS)
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """How one run went. ``property``: what fell ("": nothing), ``detail``: how; ``error``: the trace-back of an
     exception; ``undecided``: the checks that could not say. ``faults``: how many of each kind struck.
-    ``down``: replicas that stayed down for good; ``longest_wait_ms``: for an answer, counted as for liveness."""
+    ``down``: replicas that stayed down for good; ``longest_wait_ms``: for an answer, counted as for liveness.
+    ``schedules``: how many were run after the scenario; ``schedule``: the one in which the property fell (0: in the
+    scenario)."""
 
     seed: int
     property: str = ""
@@ -60,6 +62,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     longest_wait_ms: float = 0.0
     converged_ms: float = 0.0
     simulated_s: float = 0.0
+    schedules: int = 0
+    schedule: int = 0
 
 
 class SoakWorld(World):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consensus_bench.experiments.scenario import load_scenario
 from consensus_bench.experiments.soak_run import Recording, record
+from consensus_bench.exploration.trace import read_trace
 from consensus_bench.report.faults import FAULT
+from consensus_bench.report.spacetime import write_space_time
 from consensus_bench.report.style import BOUND, PALETTE, RC, save
 from consensus_bench.simulation.faults.kinds import KINDS, LinkFault
 from consensus_bench.simulation.recorder import Recorded
@@ -26,14 +28,20 @@ MESSAGES: Final = 48
 NS_PER_MS: Final = 1e6
 
 
-def draw_failure(scenario_file: Path) -> Path:
-    """Run the scenario again and draw how it ended, beside it: ``.png`` and ``.svg``; the path of the former."""
+def draw_failure(file: Path) -> Path | None:
+    """Draw what a soak kept of a failure, beside it: ``.png`` and ``.svg``; the path of the former. A scenario is run
+    again, and its end is drawn; a trace is drawn as it is (``spacetime``); a transcript is not."""
     from matplotlib.style import context
 
-    recording = record(load_scenario(scenario_file))
-    with context(["default", RC]):
-        save(space_time(recording), scenario_file.parent, scenario_file.stem)
-    return scenario_file.with_suffix(".png")
+    if file.suffix == ".json":
+        write_space_time(read_trace(file), file.parent, file.stem)
+    elif file.suffix == ".toml":
+        recording = record(load_scenario(file))
+        with context(["default", RC]):
+            save(space_time(recording), file.parent, file.stem)
+    else:
+        return None
+    return file.with_suffix(".png")
 
 
 def space_time(recording: Recording) -> Figure:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from consensus_bench.cli import main
 from consensus_bench.cli.soak import command
-from consensus_bench.contract import HandOver
+from consensus_bench.contract import HandOver, PropertyViolated
 from consensus_bench.contract.registry import find_protocol
 from consensus_bench.experiments import soak as soak_module
+from consensus_bench.experiments import soak_schedules
 from consensus_bench.experiments.comparison import Interrupted
 from consensus_bench.experiments.scenario import Scenario, make_scenario
 from consensus_bench.experiments.shrink import fewer, shrink
@@ -27,6 +28,7 @@ from consensus_bench.experiments.soak import Soak, first_violation, run_soak
 from consensus_bench.experiments.soak_faults import changes_members, kinds_for, turbulent
 from consensus_bench.experiments.soak_run import LIVENESS, Recording, do, record
 from consensus_bench.experiments.soak_scenarios import Fixed, draw, keeps_promise
+from consensus_bench.experiments.soak_schedules import SCHEDULES, schedules, with_schedules
 from consensus_bench.experiments.toml import to_toml
 from consensus_bench.exploration.faults import survivable
 from consensus_bench.simulation.faults.kinds import Crash, ReorderingLink
@@ -160,10 +162,104 @@ def test_what_once_fell_holds(protocol: str, seed: int, options: dict[str, Any])
         ("multi_paxos_mutants.py", "NeverCatchesUp", "convergence"),
     ],
 )
-def test_a_mutant_falls(file: str, name: str, falls: str) -> None:
+def test_a_mutant_falls(file: str, name: str, falls: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak_schedules, "SCHEDULES", 0)
     found = first_violation(mutant(file, name, runs=60))
     assert found is not None
-    assert found.property == falls
+    assert (found.property, found.schedule) == (falls, 0)
+
+
+# The schedules of a seed.
+
+
+def test_schedules_have_the_size_and_the_options_of_the_scenario() -> None:
+    for seed in range(1, 31):
+        scenario = draw("raft", seed)
+        runs = list(schedules(scenario, Fixed()))
+        assert len(runs) == SCHEDULES
+        assert {run.size for run in runs} == {len(scenario.sites)}
+        assert [run.seed for run in runs] == [run.seed for run in schedules(scenario, Fixed())]
+        given = scenario.options["raft"]
+        for run in runs:
+            assert run.options.pre_vote == given["pre_vote"]  # type: ignore[attr-defined]
+            assert bool(run.options.snapshot_every) == bool(given["snapshot_every"])  # type: ignore[attr-defined]
+    seeds = [run.seed for seed in range(1, 31) for run in schedules(draw("raft", seed), Fixed())]
+    assert len(set(seeds)) == len(seeds)
+    fixed = Fixed(options={"snapshot_every": 40})
+    assert {run.options.snapshot_every for run in schedules(draw("raft", 1, fixed), fixed)} == {40}  # type: ignore[attr-defined]
+
+
+def test_some_soaks_have_no_schedules() -> None:
+    """Leases trust timers, and in a schedule they fire whenever they like; nine replicas take too long."""
+    for fixed in (Fixed(options={"reads": "lease"}), Fixed(replicas=9)):
+        assert not list(schedules(draw("raft", 1, fixed), fixed))
+
+
+def test_what_falls_in_a_schedule_falls_for_the_seed() -> None:
+    """The verdict on the scenario is as it was; where that fell no schedule is run."""
+    fallen = None
+    for seed in range(1, 31):
+        spec = mutant("raft_mutants.py", "KeepsConflicts").protocol
+        scenario = draw(spec, seed)
+        verdict = do(scenario)
+        both = with_schedules(verdict, scenario, Fixed())
+        if verdict.property:
+            assert both == verdict
+        elif both.property:
+            fallen = both
+            assert msgspec.structs.replace(both, property="", detail="", schedules=0, schedule=0) == verdict
+            assert both.schedule == both.schedules > 0
+            assert f"schedule {both.schedule}, step " in both.detail
+        else:
+            assert both == msgspec.structs.replace(verdict, schedules=SCHEDULES)
+    assert fallen is not None
+
+
+def soak_of(name: str, out: Path, seed: int) -> tuple[Any, dict[str, Any]]:
+    spec = f"{MUTANTS / 'raft_mutants.py'}:{name}"
+    arguments = [spec, "--runs", "1", "--seed", str(seed), "--jobs", "1", "--out", str(out), "--json"]
+    result = CliRunner().invoke(command, arguments, standalone_mode=False, catch_exceptions=False)
+    return result, json.loads(result.stdout)
+
+
+def first_in_a_schedule(name: str, falls: str) -> int:
+    """The first seed that falls so, in a schedule."""
+    for seed in range(1, 61):
+        found = first_violation(mutant("raft_mutants.py", name, seed=seed, runs=1))
+        if found is not None and found.schedule and found.property == falls:
+            return seed
+    raise AssertionError(f"{falls} of {name} never falls in a schedule")
+
+
+def test_a_schedule_that_fails_comes_with_the_steps_that_suffice(tmp_path: Path) -> None:
+    seed = first_in_a_schedule("KeepsConflicts", "agreement")
+    result, said = soak_of("KeepsConflicts", tmp_path / "soak", seed)
+    assert result.return_value == 1
+    [failure] = said["violations"]
+    assert failure["schedule"] >= 1
+    assert 5 < failure["steps"] < failure["taken"]
+    assert f"{failure['steps']} of {failure['taken']} steps suffice: " in result.stderr
+    assert failure["file"] == f"failures/seed-{seed}.json"
+    file = tmp_path / "soak" / failure["file"]
+    assert file.with_suffix(".png").stat().st_size > 0
+    assert file.with_suffix(".svg").stat().st_size > 0
+    [row] = rows(tmp_path / "soak")
+    assert (row["property"], row["schedule"]) == ("agreement", str(failure["schedule"]))
+    assert said["summary"]["violations_in_schedules"] == 1
+    with pytest.raises(PropertyViolated, match="agreement"):
+        CliRunner().invoke(command, [str(file)], standalone_mode=False, catch_exceptions=False)
+
+
+def test_a_schedule_in_which_nobody_goes_on_comes_as_a_transcript(tmp_path: Path) -> None:
+    seed = first_in_a_schedule("BeginsWithoutNoop", "progress")
+    result, said = soak_of("BeginsWithoutNoop", tmp_path / "soak", seed)
+    [failure] = said["violations"]
+    assert failure["file"] == f"failures/seed-{seed}.txt"
+    lines = (tmp_path / "soak" / failure["file"]).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("progress: ")
+    assert "style=Rounds" in lines[2]
+    assert lines[-1].startswith("progress: step ")
+    assert "all that happened: " in result.stderr
 
 
 def test_unanswered_operations_are_no_success() -> None:
@@ -250,7 +346,10 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_failure_comes_with_a_small_scenario_that_fails_again(tmp_path: Path) -> None:
+def test_a_failure_comes_with_a_small_scenario_that_fails_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak_schedules, "SCHEDULES", 0)
     spec = f"{MUTANTS / 'raft_mutants.py'}:TermNotDurable"
     out = tmp_path / "soak"
     arguments = [spec, "--runs", "5", "--jobs", "1", "--shrink", "1", "--out", str(out), "--json"]
