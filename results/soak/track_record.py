@@ -1,9 +1,10 @@
 """Which known mistakes the soak notices, and after how many runs: `make track-record`.
 
-Every mutant of tests/mutants/ is soaked until it falls, with the seeds 1, 2, ... in this order, and the protocol it was
-made from over the same seeds, under the same fixed options. Of one that does not fall: after how many schedules of the
-random scheduler it does (those of tests/mutants/test_mutants.py, where the protocol passes the schedule that fells it).
-Writes track_record.csv and track_record.md here; what is finished in results/runs/track-record/ is not done again.
+Every mutant of tests/mutants/ is soaked until it falls, with the seeds 1, 2, ... in this order, in a seed's scenario or
+in one of its schedules, and the protocol it was made from over the same seeds, under the same fixed options. Writes
+track_record.csv and track_record.md here; what is finished in results/runs/track-record/ is not done again.
+
+    track_record.py [SEEDS [MUTANT ...]]      with MUTANTs: only these, and nothing is written
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from consensus_bench.experiments.runner import execute, load_results
 from consensus_bench.experiments.setup import prepare
 from consensus_bench.experiments.soak import Soak, first_violation
 from consensus_bench.experiments.soak_scenarios import draw
+from consensus_bench.experiments.soak_schedules import SCHEDULES
 from consensus_bench.experiments.tables import write_csv
-from consensus_bench.exploration import ScheduleViolated, run_seeds
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -41,7 +42,7 @@ COLUMNS: Final = (
     "runs_needed",
     "first_seed",
     "property",
-    "schedules_needed",
+    "in",
     "control",
     "killed_by",
     "rule",
@@ -49,12 +50,18 @@ COLUMNS: Final = (
 
 
 class Record(msgspec.Struct, frozen=True):
-    """``seed``: the first that it falls with (None: with none); ``property``: what falls; ``schedules``: if none, how
-    many of the random scheduler's it takes (None: more than are tried)."""
+    """``seed``: the first that it falls with (None: with none); ``property``: what falls; ``schedule``: in which of the
+    seed's schedules (0: in its scenario)."""
 
     seed: int | None
-    property: str
-    schedules: int | None = None
+    property: str = ""
+    schedule: int = 0
+
+    def place(self) -> str:
+        """Where it falls."""
+        if self.seed is None:
+            return ""
+        return f"schedule {self.schedule}" if self.schedule else "scenario"
 
 
 class Hunt(msgspec.Struct, frozen=True):
@@ -113,22 +120,7 @@ def hunt(task: Hunt, parts: Parts[Record], _stop: Callable[[], bool]) -> None:
     """Soak one of them: a ``runner.Work``."""
     soak = Soak(protocol=task.spec, runs=task.budget, replicas=task.replicas, options=task.settings)
     fallen = first_violation(soak)
-    schedules = schedules_needed(task) if task.name and fallen is None else None
-    parts.save(task.key, Record(fallen and fallen.seed, fallen.property if fallen else "", schedules))
-
-
-def schedules_needed(task: Hunt) -> int | None:
-    """Of the hunts one after the other, how many schedules until the mutant falls."""
-    sys.path.insert(0, str(ROOT / MUTANTS))
-    hunts = importlib.import_module("test_mutants")
-    mutant = getattr(importlib.import_module(f"{task.protocol.replace('-', '_')}_mutants"), task.name)
-    for number, (faults, load) in enumerate(hunts.HUNTS.values()):
-        for seed in range(hunts.SEEDS):
-            try:
-                run_seeds(mutant, [seed], size=task.replicas, settings=task.settings, faults=faults, load=load)
-            except ScheduleViolated:
-                return int(number * hunts.SEEDS + seed + 1)
-    return None
+    parts.save(task.key, Record(fallen.seed, fallen.property, fallen.schedule) if fallen else Record(None))
 
 
 def passes(task: Hunt, records: dict[str, Record]) -> bool:
@@ -144,44 +136,44 @@ def write(tasks: Sequence[Hunt], records: dict[str, Record], budget: int) -> Non
         record = records[task.key]
         rows.append(
             (task.protocol, task.name, record.seed is not None, record.seed, record.seed, record.property,
-             record.schedules,
+             record.place(),
              "passes" if passes(task, records) else "FAILS", task.killed_by, task.rule)
         )  # fmt: skip
     write_csv(HERE / "track_record.csv", COLUMNS, rows)
     needed = sorted(seed for task in tasks if (seed := records[task.key].seed) is not None)
-    alone = sum(records[t.key].seed is None and records[t.key].schedules is not None for t in tasks)
+    scenarios = sum(records[task.key].place() == "scenario" for task in tasks)
     lines = [
         "# Track record of the soak",
         "",
         f"`make track-record`: {len(tasks)} mutants, each without one rule of its protocol, soaked with the seeds 1 "
         f"to {budget}. {len(needed)} are caught, half of these within {needed[(len(needed) - 1) // 2]} runs and the "
-        f"last after {needed[-1]}. The correct protocol passes the same seeds under the same fixed options in "
-        f"{sum(passes(task, records) for task in tasks)} of {len(tasks)} cases. Of the others {alone} fall under the "
-        "random scheduler (column *schedules*: how many it took). What falls under neither needs a schedule that "
-        "chance hardly makes, or breaks no check but that of its own test (an office that is never handed over, say): "
-        "the last column names the test that kills it.",
+        f"last after {needed[-1]}: {scenarios} in a seed's scenario, {len(needed) - scenarios} in one of its schedules "
+        f"({SCHEDULES} each). The correct protocol passes the same seeds under the same fixed options in "
+        f"{sum(passes(task, records) for task in tasks)} of {len(tasks)} cases. What is not caught needs a schedule "
+        "that chance hardly makes, or breaks no check but that of its own test (an office that is never handed over, "
+        "say): the last column names the test that kills it.",
         "",
-        "| protocol | mutant | the rule that is missing | soak runs | what fell | schedules | correct protocol "
+        "| protocol | mutant | the rule that is missing | soak runs | what fell | in | correct protocol "
         "| its own test |",
-        "|---|---|---|--:|---|--:|---|---|",
+        "|---|---|---|--:|---|---|---|---|",
     ]
     for task in tasks:
         record = records[task.key]
         after = f"not in {budget}" if record.seed is None else f"{record.seed}"
-        schedules = "" if record.schedules is None else f"{record.schedules}"
         own = task.killed_by.partition("::")[2].replace("_", " ")
         control = "passes" if passes(task, records) else "**fails**"
         lines.append(
-            f"| {task.protocol} | {task.name} | {task.rule} | {after} | {record.property} | {schedules} | {control} "
-            f"| {own} |"
+            f"| {task.protocol} | {task.name} | {task.rule} | {after} | {record.property} | {record.place()} "
+            f"| {control} | {own} |"
         )
     (HERE / "track_record.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """`track_record.py [SEEDS]`; status 1 if a correct protocol fell."""
+    """Status 1 if a correct protocol fell."""
     budget = int(sys.argv[1]) if len(sys.argv) > 1 else BUDGET
-    tasks = hunts(budget)
+    everything_asked = len(sys.argv) <= 2
+    tasks = [task for task in hunts(budget) if everything_asked or task.name in sys.argv[2:]]
     code = sha256(code_hash(prepare(draw("raft", 1))).encode())
     for file in sorted((ROOT / MUTANTS).glob("*_mutants.py")):
         code.update(file.read_bytes())
@@ -190,7 +182,12 @@ def main() -> int:
     with Parts(RUNS, {"kind": "track record", "seeds": budget}, code.hexdigest(), Record) as parts:
         execute(everything, parts, hunt, 0, lambda done, planned, _share: print(f"{done} of {planned}", flush=True))
         records = load_results(everything, parts)
-    write(tasks, records, budget)
+    if everything_asked:
+        write(tasks, records, budget)
+    else:
+        for task in tasks:
+            control = "passes" if passes(task, records) else "FAILS"
+            print(task.protocol, task.name, records[task.key], f"correct protocol: {control}")
     return 0 if all(passes(task, records) for task in tasks) else 1
 
 

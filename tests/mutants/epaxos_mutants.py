@@ -540,6 +540,7 @@ class ForgetsItsQueue(Mutant):
     """A leader's dependencies hold all its earlier interfering commands, also those still in its queue."""
 
     __slots__ = ()
+    hunt = "rounds"
     settings: ClassVar[dict[str, Any]] = {"rules": "sosp13", "toq": True}
 
     def _settled_deps(self, command: Command) -> Dependencies:

@@ -181,6 +181,7 @@ class ServesOldLeaders(Mutant):
     """An acceptor accepts nothing at a lower ballot than it has promised."""
 
     __slots__ = ()
+    hunt = "rounds"
 
     def on_accept(self, ctx: Context, source: int, message: Accept) -> None:
         promised, leader = self.promised, self.leader
@@ -228,6 +229,7 @@ class TeachesWhatItAccepted(Mutant):
     """Only what is known to be chosen is taught."""
 
     __slots__ = ()
+    hunt = "rounds"
 
     def _teach(self, ctx: Context, to: int, first: int) -> None:
         values = self.log.values(first, self.log.end) if first < self.log.end else ()

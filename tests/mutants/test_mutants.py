@@ -1,8 +1,8 @@
 """Known ways to get a protocol wrong, each of which must be noticed.
 
 A file ``<protocol>_mutants.py`` beside this one has a tuple ``MUTANTS``: subclasses of the protocol, each without one
-of its rules. The random scheduler must find a violation in each; the correct protocol, as a control, passes the very
-schedule in which the mutant fails. A mutant may carry these attributes:
+of its rules. Random runs, step by step or in rounds, must find a violation in each; the correct protocol, as a control,
+passes the very run in which the mutant fails. A mutant may carry these attributes:
 
 - ``settings``: the options under which its rule matters (default: none), ``replicas``: the size of the cluster (3);
 - ``hunt``: which of ``HUNTS`` finds it (default: they are tried in turn);
@@ -19,16 +19,19 @@ from typing import Any
 import pytest
 
 from consensus_bench.contract import Replica
-from consensus_bench.exploration import Faults, Load, ScheduleViolated, run_seeds
+from consensus_bench.exploration import Faults, Load, RandomRun, Rounds, Scheduler, ScheduleViolated, run_seeds
+from consensus_bench.exploration.faults import AnyFaults
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(Path(__file__).parent.glob("*_mutants.py"))
 MODULES = [importlib.import_module(file.stem) for file in FILES if file.stem != Path(__file__).stem]
 MUTANTS: list[type[Replica]] = [mutant for module in MODULES for mutant in module.MUTANTS]
 
-HUNTS: dict[str, tuple[Faults | None, Load]] = {
-    "drawn": (None, Load()),
+HUNTS: dict[str, tuple[type[RandomRun[Any]], AnyFaults | None, Load | None]] = {
+    "drawn": (Scheduler, None, None),
+    "rounds": (Rounds, None, None),
     "elections": (
+        Scheduler,
         Faults(
             timer=0.03,
             early=1.0,
@@ -45,6 +48,7 @@ HUNTS: dict[str, tuple[Faults | None, Load]] = {
         Load(commands=30, clients=4),
     ),
     "duels": (
+        Scheduler,
         Faults(
             timer=0.1,
             early=0.8,
@@ -62,16 +66,19 @@ HUNTS: dict[str, tuple[Faults | None, Load]] = {
         ),
         Load(commands=30, clients=4),
     ),
-    "recoveries": (Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, sync=0.2, steps=600), Load()),
+    "recoveries": (Scheduler, Faults(timer=0.2, early=1.0, late=0.1, crash=0.01, sync=0.2, steps=600), Load()),
     "blackouts": (
+        Scheduler,
         Faults(timer=0.15, early=0.7, late=0.1, crash=0.04, restart=0.04, crashed_at_most=3, sync=0.06, steps=400),
         Load(commands=8, keys=1, reads=0.1),
     ),
     "latecomers": (
+        Scheduler,
         Faults(timer=0.2, early=1.0, late=0.15, crash=0.0, drop=0.03, duplicate=0.05, sync=0.2, steps=600),
         Load(),
     ),
     "changes": (
+        Scheduler,
         Faults(
             order=0.03,
             timer=0.04,
@@ -87,7 +94,7 @@ HUNTS: dict[str, tuple[Faults | None, Load]] = {
     ),
 }
 SEEDS = 150
-"""Schedules of each hunt."""
+"""Runs of each hunt."""
 
 
 def name_of(mutant: type[Replica]) -> str:
@@ -114,13 +121,13 @@ def test_a_mutant_is_caught_and_the_protocol_is_not(mutant: Any) -> None:
     size, settings = getattr(mutant, "replicas", 3), getattr(mutant, "settings", {})
     safe = {} if any(key.startswith("unsafe_") for key in settings) else settings
     for hunt in [mutant.hunt] if hasattr(mutant, "hunt") else HUNTS:
-        faults, load = HUNTS[hunt]
+        style, faults, load = HUNTS[hunt]
         for seed in range(SEEDS):
             try:
-                run_seeds(mutant, [seed], size=size, settings=settings, faults=faults, load=load)
+                run_seeds(mutant, [seed], size=size, settings=settings, style=style, faults=faults, load=load)
             except ScheduleViolated as caught:
                 assert "TypeError" not in str(caught), "it does not fit the protocol any more: nothing is caught"
-                run_seeds(correct(mutant), [seed], size=size, settings=safe, faults=faults, load=load)
+                run_seeds(correct(mutant), [seed], size=size, settings=safe, style=style, faults=faults, load=load)
                 return
     raise AssertionError(f"{mutant.__name__} was not caught: {mutant.__doc__}")
 
