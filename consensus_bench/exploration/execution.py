@@ -121,7 +121,7 @@ class Execution:
             self.call("deliver", event.replica, message=number, own=own, durable=event.durable, clock_ns=event.clock_ns)
         elif event.kind == "crash":
             self.call("crash", event.replica, clock_ns=event.clock_ns)
-            self.call("restart", event.replica, damage=event.argument, clock_ns=event.clock_ns)
+            self.call("restart", event.replica, damage=event.argument, durable=event.durable, clock_ns=event.clock_ns)
         elif event.kind == "timer":
             if event.argument not in site.timers:
                 raise Impossible(f"the timer {event.argument} of replica {event.replica} is not armed")

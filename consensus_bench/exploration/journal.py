@@ -57,7 +57,6 @@ class Journal(Observer):
             self._pending[replica].append(len(self._events))
         match event:
             case Start():
-                self._pending[replica].clear()  # a trace has no record of it to lose
                 self.clocks_ns.append(clock_ns)
                 return
             case Recover():

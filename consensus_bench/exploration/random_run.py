@@ -273,7 +273,8 @@ class RandomRun(ABC, Generic[F]):
         self.world.request(request.asked, request.command)
 
     def _may_be_damaged(self, me: ReplicaId) -> bool:
-        return me in self._damaged or len(self._damaged) < self.faults.damaged_at_most
+        few = me in self._damaged or len(self._damaged) < self.faults.damaged_at_most
+        return few and self.protocol.repairs_disks
 
     def _damage(self, me: ReplicaId) -> None:
         """The disk is lost, or a few of its records cannot be read."""

@@ -302,7 +302,7 @@ class Rounds(RandomRun[RoundFaults]):
         pending = len(self.world.servers[me].pending)
         self.world.crash(me, 0 if random.random() < UNSYNCED else random.randint(0, pending))
         self._lagging.discard(me)
-        if self.protocol.repairs_disks and random.random() < self.faults.damage and self._may_be_damaged(me):
+        if random.random() < self.faults.damage and self._may_be_damaged(me):
             self._damage(me)
         self.world.restart(me)
         self._serve(me)
