@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import ConfigError, PropertyViolated, Replica, TimerName
+from consensus_bench.contract import Command, ConfigError, PropertyViolated, Replica, TimerName
 from consensus_bench.contract.registry import find_protocol, make_options
 from consensus_bench.contract.state import freeze
 from consensus_bench.exploration.execution import Execution
@@ -95,6 +95,14 @@ class ScriptedMachine(Machine):
     def armed(self) -> set[TimerName]:
         """The timers that are armed."""
         return {name for name, timer in self.timers.items() if timer.armed_ns >= 0}
+
+    def recall(self, command: Command) -> int | None:
+        """What is answered; where it was not executed here, the handler goes on too."""
+        try:
+            return super().recall(command)
+        except PropertyViolated as violated:
+            self.world.found(violated.name, violated.detail)
+            return None
 
     def _tell(self, now: int | None) -> None:
         try:
