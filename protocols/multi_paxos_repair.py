@@ -152,6 +152,7 @@ class MultiPaxosRepair(MultiPaxosElection):
         known = self.recalled.get(source)
         if message.life != self.life or message.first > self.committed or not (self.forgetful or self.damaged):
             return
+        news = known is None or message.ballot > self.recall_ballot
         if message.ballot > self.promised:
             self._follow(ctx, message.ballot, None)  # as with Chosen: who learns what was chosen at it leads no more
         for slot, ballot, command in message.accepted:
@@ -164,7 +165,8 @@ class MultiPaxosRepair(MultiPaxosElection):
         if not self._have_all_answered():
             return
         if any(answer.ballot < self.recall_ballot for answer in self.recalled.values()):
-            self._repair_again(ctx)
+            if news:  # once: an answer of before would bring forth as many questions as there are replicas
+                self._repair_again(ctx)
         elif self._is_settled():
             self._rejoin(ctx)
         elif self.forgetful:

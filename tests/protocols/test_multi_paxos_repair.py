@@ -83,6 +83,18 @@ def test_a_forgetful_replica_neither_votes_nor_promises_nor_campaigns_nor_teache
     assert step(paxos, Deliver(2, Recall(9, (0, 0), 1))) == []
 
 
+def test_each_answer_brings_forth_questions_once() -> None:
+    """Answers of before, which are under way in numbers, would each bring forth as many questions as there are
+    replicas: more and more of them, until nothing else arrives. A lost question is asked again at the next tick."""
+    paxos = restarted(LOST_DISK)
+    assert not sent(step(paxos, Deliver(0, recalled((3, 0)))), Recall)
+    assert sent(step(paxos, Deliver(2, recalled((2, 2)))), Recall) == [((2,), Recall(7, (3, 0), 1))]
+    for _ in range(3):
+        assert not sent(step(paxos, Deliver(2, recalled((2, 2)))), Recall)
+    assert sent(step(paxos, Deliver(2, recalled((4, 2)))), Recall) == [((0,), Recall(7, (4, 2), 1))]
+    assert sent(step(paxos, Timer("retry")), Recall) == [((0,), Recall(7, (4, 2), 1))]
+
+
 def test_a_forgetful_replica_passes_requests_on_and_learns_what_is_chosen() -> None:
     network = Network(MultiPaxos, first_leader=0)
     network.exchange()
