@@ -283,7 +283,7 @@ class RandomRun(ABC, Generic[F]):
         if random.random() < LOST_DISKS:
             self.world.damage(me, LOST)
         elif disk:
-            keys = sorted(disk, key=repr)
+            keys = sorted((key for key in disk if key is not LOST), key=repr)
             self.world.damage(me, tuple(random.sample(keys, min(len(keys), random.randint(1, CORRUPT_RECORDS)))))
 
     def _order_some(self) -> bool:

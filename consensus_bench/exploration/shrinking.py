@@ -16,7 +16,7 @@ from consensus_bench.contract import Command, Options, Replica
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.site import Event, Impossible
 
-MOST_RUNS: Final = 2_000
+MOST_RUNS: Final = 1_000
 """Attempts, at most; what has been reached then is good enough."""
 Attempt: TypeAlias = tuple[Execution, list[Event]]
 """An execution and the events that happened in it."""
