@@ -9,6 +9,7 @@ track_record.csv and track_record.md here; what is finished in results/runs/trac
 
 from __future__ import annotations
 
+import csv
 import importlib
 import inspect
 import sys
@@ -129,8 +130,19 @@ def passes(task: Hunt, records: dict[str, Record]) -> bool:
     return control is None or (seed is not None and seed < control)
 
 
+def explorer_steps() -> dict[tuple[str, str], str]:
+    """By protocol and mutant, in how many steps the explorer finds it."""
+    with (HERE.parent / "explored" / "mutants.csv").open(encoding="utf-8", newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["steps"]]
+    return {
+        (row["protocol"], row["mutant"]): f"{row['after']} + {row['steps']}" if row["after"] != "0" else row["steps"]
+        for row in found
+    }
+
+
 def write(tasks: Sequence[Hunt], records: dict[str, Record], budget: int) -> None:
     """The two tables."""
+    explored = explorer_steps()
     rows = []
     for task in tasks:
         record = records[task.key]
@@ -151,11 +163,14 @@ def write(tasks: Sequence[Hunt], records: dict[str, Record], budget: int) -> Non
         f"({SCHEDULES} each). The correct protocol passes the same seeds under the same fixed options in "
         f"{sum(passes(task, records) for task in tasks)} of {len(tasks)} cases. What is not caught needs a schedule "
         "that chance hardly makes, or breaks no check but that of its own test (an office that is never handed over, "
-        "say): the last column names the test that kills it.",
+        f"say). Of those {len(tasks) - len(needed)} the explorer finds "
+        f"{sum(records[t.key].seed is None and (t.protocol, t.name) in explored for t in tasks)} "
+        "([results/explored](../explored/mutants.md); column *explorer*: after so many steps of an execution, if not "
+        "from the start, plus so many that it finds itself); the last column names the test that kills each.",
         "",
-        "| protocol | mutant | the rule that is missing | soak runs | what fell | in | correct protocol "
+        "| protocol | mutant | the rule that is missing | soak runs | what fell | in | correct protocol | explorer "
         "| its own test |",
-        "|---|---|---|--:|---|---|---|---|",
+        "|---|---|---|--:|---|---|---|---|---|",
     ]
     for task in tasks:
         record = records[task.key]
@@ -164,7 +179,7 @@ def write(tasks: Sequence[Hunt], records: dict[str, Record], budget: int) -> Non
         control = "passes" if passes(task, records) else "**fails**"
         lines.append(
             f"| {task.protocol} | {task.name} | {task.rule} | {after} | {record.property} | {record.place()} "
-            f"| {control} | {own} |"
+            f"| {control} | {explored.get((task.protocol, task.name), '')} | {own} |"
         )
     (HERE / "track_record.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

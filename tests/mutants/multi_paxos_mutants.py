@@ -426,6 +426,18 @@ class CountsAnswersToAnotherRecall(Mutant):
         super().on_recalled(ctx, source, msgspec.structs.replace(message, life=self.life))
 
 
+class AsksAtEveryAnswer(Mutant):
+    """An answer of before brings forth no new questions: they would be more and more, until nothing else arrives."""
+
+    __slots__ = ()
+    killed_by = "tests/protocols/test_multi_paxos_repair.py::test_each_answer_brings_forth_questions_once"
+
+    def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
+        super().on_recalled(ctx, source, message)
+        if self.recalled and self._have_all_answered():
+            self._repair_again(ctx)
+
+
 class CountsShortPromises(Mutant):
     """A promise that was asked for by an earlier life, for fewer slots, does not report all that may be chosen."""
 
@@ -830,7 +842,7 @@ MUTANTS = (
     AcceptsWithoutPromising, CountsItsVoteAtOnce, TakesItsDiskForChosen, ExecutesPastGaps, ExecutesRetries,
     ExecutesNoOps, NeedsNoIntersection, CountsHalves, NeverAsksAgain, NeverCatchesUp, ForgetsItsLoss,
     RecallsFromAMajority, TakesDamageForNothing, NeedsNoFence, RecallsLowerPromises, RejoinsEmpty,
-    CountsAnswersToAnotherRecall, CountsShortPromises, RepairsWithAQuorumOfOne, LooksWholeTooEarly,
+    CountsAnswersToAnotherRecall, AsksAtEveryAnswer, CountsShortPromises, RepairsWithAQuorumOfOne, LooksWholeTooEarly,
     LearnsNoBallotsFromRepair, RejoinsBelowWhatItLearned, KeepsWhatASnapshotReplaced, KeepsNoSessions,
     KeepsLateSessions, PromisesBehindASnapshot, LosesItsSnapshot, InstallsOldSnapshots, LeasesFromTheAnswer,
     PromisesDuringLeases, ForgetsItsGrants, GrantsAnew, GrantsOldLeaders, TrustsAllClocks, LeasesFromAMajority,

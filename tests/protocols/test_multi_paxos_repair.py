@@ -93,6 +93,10 @@ def test_each_answer_brings_forth_questions_once() -> None:
         assert not sent(step(paxos, Deliver(2, recalled((2, 2)))), Recall)
     assert sent(step(paxos, Deliver(2, recalled((4, 2)))), Recall) == [((0,), Recall(7, (4, 2), 1))]
     assert sent(step(paxos, Timer("retry")), Recall) == [((0,), Recall(7, (4, 2), 1))]
+    mutant = restarted(LOST_DISK, protocol=mutants.AsksAtEveryAnswer)
+    for answer in (Deliver(0, recalled((3, 0))), *[Deliver(2, recalled((2, 2)))] * 3):
+        asked = sent(step(mutant, answer), Recall)
+    assert asked
 
 
 def test_a_forgetful_replica_passes_requests_on_and_learns_what_is_chosen() -> None:
