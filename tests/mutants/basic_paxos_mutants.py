@@ -20,6 +20,8 @@ class Mutant(BasicPaxos):
 
     __slots__ = ()
     replicas: ClassVar[int] = 3
+    guards: ClassVar[str] = "safety"
+    """What the rule is for: safety, liveness, or what epochs promise."""
 
 
 class ForgetsPromises(Mutant):
@@ -122,6 +124,7 @@ class NeverTriesAgain(Mutant):
     """A proposer that gets no quorum tries a new ballot, and whoever has not heard of a decision asks."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def on_timer(self, ctx: Context, name: TimerName) -> None:
         ctx.set_timer("retry", 10**9)

@@ -45,6 +45,8 @@ class Mutant(EPaxos):
     __slots__ = ()
     settings: ClassVar[dict[str, Any]] = {}
     replicas: ClassVar[int] = 3
+    guards: ClassVar[str] = "safety"
+    """What the rule is for: safety, liveness, or what epochs promise."""
 
 
 class SingleBallot(Mutant):
@@ -286,6 +288,7 @@ class LosesCommandOfNoop(Mutant):
     """A command whose instance became a no-op is led again under a new one."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _lead_again(self, ctx: Context, command: Command) -> None:
         pass
@@ -450,6 +453,7 @@ class WaitsForEver(Mutant):
     """Two recoveries that wait for each other end."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = RECOVERY + "test_two_recoveries_that_wait_for_each_other_both_give_up"
     replicas = 9
 

@@ -53,6 +53,8 @@ class Mutant(MultiPaxos):
 
     __slots__ = ()
     replicas: ClassVar[int] = 3
+    guards: ClassVar[str] = "safety"
+    """What the rule is for: safety, liveness, or what epochs promise."""
 
 
 class IgnoresPromises(Mutant):
@@ -78,6 +80,7 @@ class BeginsAboveWhatItKnows(Mutant):
     """The slots below the highest that is known to be chosen are proposed again as well, if they are not known."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _first_uncertain(self) -> int:
         known = [slot for slot, ballot, _ in self.log.accepted_from(self.committed) if ballot == CHOSEN]
@@ -336,6 +339,7 @@ class NeverAsksAgain(Mutant):
     """A message that is lost is sent again."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _retry(self, ctx: Context) -> None:
         """Nothing is sent."""
@@ -345,6 +349,7 @@ class NeverCatchesUp(Mutant):
     """A replica asks for chosen values that it missed."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _fetch(self, ctx: Context, source: int) -> None:
         """Nothing is asked."""
@@ -430,6 +435,7 @@ class AsksAtEveryAnswer(Mutant):
     """An answer of before brings forth no new questions: they would be more and more, until nothing else arrives."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = "tests/protocols/test_multi_paxos_repair.py::test_each_answer_brings_forth_questions_once"
 
     def on_recalled(self, ctx: Context, source: int, message: Recalled) -> None:
@@ -711,6 +717,7 @@ class FillsNothing(Mutant):
     """A read need not wait for a slot in which nobody proposes anything."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = (
         "tests/protocols/test_multi_paxos_reads.py::test_a_read_does_not_wait_for_a_slot_that_no_leader_heard_of"
     )
@@ -762,6 +769,7 @@ class ServesWhileItHandsOver(Mutant):
     """A leader proposes nothing new while a transfer is under way."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = "tests/protocols/test_multi_paxos_transfer.py::" + (
         "test_a_leader_that_serves_on_while_it_hands_over_never_offers_its_office"
     )
@@ -775,6 +783,7 @@ class ServesOldEpochs(Mutant):
     """A request that was made to an earlier leadership is refused."""
 
     __slots__ = ()
+    guards = "epochs"
     killed_by = EPOCHS
 
     def _is_current(self, message: Forward) -> bool:
@@ -785,6 +794,7 @@ class ComparesLeaders(Mutant):
     """It is not enough that the same replica leads again."""
 
     __slots__ = ()
+    guards = "epochs"
     killed_by = EPOCHS
 
     def _is_current(self, message: Forward) -> bool:
@@ -795,6 +805,7 @@ class AsksTheNextLeader(Mutant):
     """What was passed on to an earlier leadership is not passed on to the next."""
 
     __slots__ = ()
+    guards = "epochs"
     killed_by = EPOCHS
 
     def _requests_to_ask_again(self) -> list[Command]:
@@ -805,6 +816,7 @@ class TakesItsQueueAlong(Mutant):
     """A leader that steps down forgets what it was asked for."""
 
     __slots__ = ()
+    guards = "epochs"
     killed_by = EPOCHS
 
     def _step_down(self, ctx: Context) -> None:
@@ -815,6 +827,7 @@ class NeverLosesItsQuorum(Mutant):
     """A leader that checks steps down when it hears nobody."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = CHECKS
     settings: ClassVar[dict[str, Any]] = {"check_quorum": True}
 
@@ -826,6 +839,7 @@ class HearsForEver(Mutant):
     """Who answered before the last check does not count at the next."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = CHECKS
     settings: ClassVar[dict[str, Any]] = {"check_quorum": True}
 

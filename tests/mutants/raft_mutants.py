@@ -44,6 +44,8 @@ class Mutant(Raft):
     __slots__ = ()
     settings: ClassVar[dict[str, Any]] = {"pre_vote": False, "check_quorum": False}
     replicas: ClassVar[int] = 3
+    guards: ClassVar[str] = "safety"
+    """What the rule is for: safety, liveness, or what epochs promise."""
 
 
 class VotesForAnyLog(Mutant):
@@ -271,6 +273,7 @@ class BeginsWithoutNoop(Mutant):
     """A leader begins with an entry of its own term, or it could not commit those of earlier ones (section 8)."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _first_commands(self) -> tuple[Command, ...]:
         return ()
@@ -280,6 +283,7 @@ class PreVoteBeginsATerm(Mutant):
     """Asking for pre-votes leaves the term as it is (thesis section 9.6)."""
 
     __slots__ = ()
+    guards = "liveness"
     settings: ClassVar[dict[str, Any]] = {}
     killed_by = SCHEDULED
 
@@ -292,6 +296,7 @@ class IgnoresTheVoteLease(Mutant):
     """Who hears a leader grants neither pre-votes nor votes (thesis sections 9.6, 4.2.3)."""
 
     __slots__ = ()
+    guards = "liveness"
     settings: ClassVar[dict[str, Any]] = {}
     killed_by = SCHEDULED
 
@@ -303,6 +308,7 @@ class LeadsWithoutAMajority(Mutant):
     """A leader whom no majority answers steps down (thesis section 6.2)."""
 
     __slots__ = ()
+    guards = "liveness"
     settings: ClassVar[dict[str, Any]] = {}
     replicas = 5
     killed_by = SCHEDULED
@@ -391,6 +397,7 @@ class StaysInTheJoint(Mutant):
     """Whoever leads when C_old,new is committed appends C_new, also if it is not the one that began (section 6)."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = MEMBERSHIP
 
     def _members_committed(self, ctx: Context, noop: int) -> None:
@@ -422,6 +429,7 @@ class LearnersStand(Mutant):
     """Who knows that it is no member does not stand for election (section 6; thesis section 4.2.1)."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = MEMBERSHIP
 
     def _may_campaign(self) -> bool:
@@ -432,6 +440,7 @@ class StaysInOffice(Mutant):
     """A leader that is no member any more hands its office over when C_new is committed (section 6)."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = MEMBERSHIP
 
     def _resign(self, ctx: Context) -> None:
@@ -575,6 +584,7 @@ class HandsOverTooEarly(Mutant):
     """The successor has the whole log before it is asked to begin (thesis section 3.10)."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = TRANSFER
 
     def _caught_up(self, ctx: Context, follower: int) -> None:
@@ -586,6 +596,7 @@ class IgnoresTheTransfer(Mutant):
     """Who hears a leader votes for the server that this leader has asked to take over (thesis section 4.2.3)."""
 
     __slots__ = ()
+    guards = "liveness"
     settings: ClassVar[dict[str, Any]] = {}
     killed_by = TRANSFER
 
@@ -599,6 +610,7 @@ class DropsWhatWaits(Mutant):
     """Requests that waited during a transfer that came to nothing are served (thesis section 3.10)."""
 
     __slots__ = ()
+    guards = "liveness"
     killed_by = TRANSFER
 
     def on_timer(self, ctx: Context, name: Any) -> None:
@@ -611,6 +623,7 @@ class HeartbeatsSayNothing(Mutant):
     """A heartbeat tells the followers what is committed (Figure 2)."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _send_heartbeats(self, ctx: Context) -> None:
         ctx.broadcast_unsynced(self.others, AppendEntries(self.current_term, 0, 0, (), 0))
@@ -771,6 +784,7 @@ class LeavesTheLeaderInTheDark(_Repair):
     """A leader is told that a follower has lost what it acknowledged."""
 
     __slots__ = ()
+    guards = "liveness"
 
     def _restart_follower(self, ctx: Context, follower: int, last_index: int) -> None:
         pass

@@ -5,6 +5,7 @@ of its rules. Random runs, step by step or in rounds, must find a violation in e
 passes the very run in which the mutant fails. A mutant may carry these attributes:
 
 - ``settings``: the options under which its rule matters (default: none), ``replicas``: the size of the cluster (3);
+- ``guards``: what the rule is for, if not safety: "liveness", or what the option "epochs" promises;
 - ``hunt``: which of ``HUNTS`` finds it (default: they are tried in turn);
 - ``killed_by``: a test of its own, as ``tests/folder/test_file.py::test_name``, for what random schedules hardly find.
 """
