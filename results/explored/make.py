@@ -28,7 +28,7 @@ from consensus_bench.experiments.runner import execute, load_results
 from consensus_bench.experiments.tables import write_csv
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Report, explore
-from consensus_bench.exploration.exhaustive.opening import opening_of
+from consensus_bench.exploration.exhaustive.opening import opening_of, own_at_once
 from consensus_bench.exploration.trace import Trace, read_trace
 
 HERE: Final = Path(__file__).parent
@@ -199,19 +199,9 @@ def rest_of(trace: Trace, after: int) -> dict[str, Any]:
     bounds = {
         "proposers": trace.replicas, "requests": "anywhere", "ballots": max(1, kinds["timer"]),
         "crashes": kinds["crash"], "damages": damages, "orders": orders, "timeouts": kinds["timer"], "timers": timers,
-        "own_messages": "at-once" if arrives_at_once(trace) else "network",
+        "own_messages": "at-once" if own_at_once(trace) else "network",
     }  # fmt: skip
     return {name: value for name, value in bounds.items() if value != getattr(DEFAULTS, name)}
-
-
-def arrives_at_once(trace: Trace) -> bool:
-    """Whether each message of a replica to itself follows the step in which it was sent."""
-    chosen = [step.number for step in trace.steps if not step.own]
-    return all(
-        trace.messages[(step.message or 0) - 1].step >= max(number for number in chosen if number < step.number)
-        for step in trace.steps
-        if step.own
-    )
 
 
 def written(order: Message) -> str:

@@ -8,7 +8,7 @@ on its own number and, for messages from s, on that of s: on no third one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +32,7 @@ from consensus_bench.exploration.exhaustive.handlers import (
 from consensus_bench.exploration.exhaustive.handlers import Event as Effect
 from consensus_bench.exploration.exhaustive.lives import NEW, installed, plain, results_of, with_execution
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Observations, Worlds
-from consensus_bench.exploration.site import Event
+from consensus_bench.exploration.site import Event, Impossible
 from consensus_bench.exploration.trace import Damage
 from consensus_bench.verification.online import VALIDITY
 
@@ -73,12 +73,13 @@ class Move(msgspec.Struct, frozen=True):
 
 class Node(msgspec.Struct, frozen=True):
     """``core`` of ``Handlers``; numbers of the messages sent; ``seen`` of ``Observations``; a bit for each command that
-    was asked of this life of the process."""
+    was asked of this life of the process; what is wrong with an answer that was given, if anything."""
 
     core: int
     sent: frozenset[int]
     seen: int
     asked: int
+    wrong: Broken = None
 
 
 class Nodes:
@@ -155,7 +156,7 @@ class Nodes:
             yield from self._moves(me, node, ORDER, order)
         if self.bounds.crashes:
             yield from self.crash(me, node)
-        if self.bounds.damages and core.disk:
+        if self.bounds.damages:
             yield from self.crash(me, node, LOST)
             for key in sorted(core.disk, key=repr):
                 if core.disk[key] is not CORRUPT and key != LOST:
@@ -171,36 +172,42 @@ class Nodes:
         sent = before.sent
         if self.bounds.own_messages == "network":  # what it sent to itself is gone with the process
             sent = frozenset(n for n in sent if self.handlers.envelopes[n].to != me)
-        emptied = Node(before.core, sent, self.observations.crashed(before.seen), 0)
+        emptied = Node(before.core, sent, self.observations.crashed(before.seen), 0, before.wrong)
         move = self._move(node, emptied, outcome, Choice(me, CRASH, damage), counted)
         facts = (*move.facts, "restarted") if damage is None else (*move.facts, "restarted", "damaged")
         yield msgspec.structs.replace(move, facts=facts)
 
-    def take(self, me: int, node: int, event: Event) -> Move | None:
-        """The step ``event``, whether or not it is within the bounds; None if it cannot happen here."""
-        if event.kind == "crash":
-            return next(self.crash(me, node, event.argument), None)
-        if event.kind == "timer" and event.argument not in self.core(me, node).timers:
+    def take(self, nodes: Sequence[int], event: Event) -> Move | None:
+        """The step ``event`` of replicas at ``nodes``, whether or not it is within the bounds; None if it cannot happen
+        here."""
+        me, node = event.replica, nodes[event.replica]
+        core = self.core(me, node)
+        if core.replica is None or (event.kind == "timer" and event.argument not in core.timers):
             return None
-        found = self._argument(event)
+        if event.kind == "crash":
+            try:
+                return next(self.crash(me, node, event.argument), None)
+            except Impossible:
+                return None
+        found = self._argument(nodes, event)
         if found is None:
             return None
         moves = self._moves(me, node, *found)
         return next((move for move in moves if move.choice.lagging == (not event.durable)), None)
 
-    def _argument(self, event: Event) -> tuple[int, Any] | None:
-        handlers = self.handlers
+    def _argument(self, nodes: Sequence[int], event: Event) -> tuple[int, Any] | None:
         if event.kind == "deliver":
             source, message = event.argument
             wanted = Envelope(source, event.replica, message)
-            for number, envelope in enumerate(handlers.envelopes):
+            for number in sorted(self.nodes[source][nodes[source]].sent):
+                envelope = self.handlers.envelopes[number]
                 if Envelope(envelope.source, envelope.to, plain(envelope.message)) == wanted:
                     return (DELIVER, number)
             return None
         if event.kind == "request":
-            return (REQUEST, self.commands.index(event.argument))
+            return (REQUEST, self.commands.index(event.argument)) if event.argument in self.commands else None
         if event.kind == "order":
-            return (ORDER, handlers.number_of(event.argument))
+            return (ORDER, self.handlers.number_of(event.argument))
         return (TIMER, event.argument)
 
     def _moves(self, me: int, number: int, kind: int, argument: Any) -> Iterator[Move]:
@@ -236,9 +243,7 @@ class Nodes:
         command = choice.argument if choice.kind == REQUEST else -1
         if command >= 0 and (outcome.core != before.core or outcome.sent or outcome.events):
             asked |= 1 << command  # a request that is ignored has not happened
-        node = self._intern(me, Node(outcome.core, sent, seen, asked))
-        if broken is not None:
-            self.broken[me][node] = broken
+        node = self._intern(me, Node(outcome.core, sent, seen, asked, before.wrong or broken))
         if node == number and not answers and choice.kind != ORDER:
             return Move(choice, node, 0)  # nothing has happened that could be counted
         happening = Happening(
@@ -297,7 +302,7 @@ class Nodes:
             self.seen[me].append(node.seen)
             self.outboxes[me].append(tuple(self._box(node.sent, to) for to in range(self.bounds.replicas)))
             core = self.handlers.cores[node.core]
-            self.broken[me].append(core.broken or self.observations.broken[node.seen])
+            self.broken[me].append(core.broken or self.observations.broken[node.seen] or node.wrong)
             self.leaders[me].append(None if core.replica is None else core.replica.view().leader)
         return number
 

@@ -45,7 +45,8 @@ class Observations:
         self._replicas = replicas
         self._decides = decides
         self._known = set(commands)
-        self._numbers: dict[Lives, int] = {(NEW,): 0}
+        self._numbers: dict[tuple[Lives, Broken], int] = {((NEW,), None): 0}
+        """By what is violated as well: how it came about, the lives alone need not show (two commits at one place)."""
         self._after: dict[tuple[int, tuple[Event, ...]], int] = {}
         self._pairs: dict[tuple[int, int], Broken] = {}
 
@@ -53,14 +54,14 @@ class Observations:
         """What is seen once ``events`` have happened as well."""
         key = (seen, events)
         if key not in self._after:
-            self._after[key] = self._extend(self.lives[seen], events)
+            self._after[key] = self._extend(self.lives[seen], self.broken[seen], events)
         return self._after[key]
 
     def crashed(self, seen: int) -> int:
         """The life under way has ended, and another began."""
         *past, last = self.lives[seen]
         ended = {*past} | ({last} if last != NEW else set())
-        return self._number((*sorted(ended, key=repr), NEW), None)
+        return self._number((*sorted(ended, key=repr), NEW), self.broken[seen])
 
     def result(self, seen: int, command: Command) -> int | None:
         """The result of ``command`` at a replica of which this is seen; None as well if it did not execute it."""
@@ -84,10 +85,10 @@ class Observations:
             return (violation.name, violation.detail)
         return None
 
-    def _extend(self, lives: Lives, events: tuple[Event, ...]) -> int:
+    def _extend(self, lives: Lives, broken: Broken, events: tuple[Event, ...]) -> int:
         life = lives[-1]
         verifier = Verifier(self._replicas, self._decides)
-        broken = _try(_feed, verifier, 0, lives)
+        broken = broken or _try(_feed, verifier, 0, lives)
         for tag, a, b in events:
             if tag == COMMIT:
                 if b not in self._known and b.kind != "noop":
@@ -116,13 +117,11 @@ class Observations:
         return None
 
     def _number(self, lives: Lives, broken: Broken) -> int:
-        number = self._numbers.get(lives)
+        number = self._numbers.get((lives, broken))
         if number is None:
-            number = self._numbers[lives] = len(self.lives)
+            number = self._numbers[lives, broken] = len(self.lives)
             self.lives.append(lives)
             self.broken.append(broken)
-        elif broken is not None:
-            self.broken[number] = self.broken[number] or broken
         return number
 
 

@@ -49,7 +49,9 @@ def opening_of(
     own_messages: bool = False,
 ) -> Opening:
     """The first ``steps`` steps of ``trace`` (None: all). ``own_messages``: those of a replica to itself are steps of
-    their own, which do not count; without it they arrive at once."""
+    their own, which do not count; without it they arrive at once, and ``ConfigError`` says so where they did not."""
+    if not own_messages and not own_at_once(trace):
+        raise ConfigError(f"{where}: a message of a replica to itself arrives later there: add --own-messages network")
     events, last = [], 0
     left = trace.length if steps is None else steps
     for step in trace.steps:
@@ -63,6 +65,17 @@ def opening_of(
     sent = [envelope.decode(protocol) for envelope in trace.messages if envelope.step <= last]
     last_round = max(map(round_of, sent), default=0)
     return Opening(trace.replicas, trace.first_leader, trace.delay_ns, trace.commands, tuple(events), last_round, where)
+
+
+def own_at_once(trace: Trace) -> bool:
+    """Whether each message of a replica to itself arrives right after the step in which it was sent, and once."""
+    waiting: set[int] = set()
+    for step in trace.steps:
+        if step.own != (step.message in waiting) or (waiting and not step.own):
+            return False
+        waiting.discard(step.message or 0)
+        waiting.update(n for n in step.sent if trace.messages[n - 1].source == trace.messages[n - 1].to)
+    return True
 
 
 def _event(trace: Trace, step: TraceStep, protocol: type[Replica]) -> Event:

@@ -132,7 +132,7 @@ class Search:
         self.nodes.lagging |= any(not event.durable for event in opening.events)
         for number, event in enumerate(opening.events, 1):
             me = event.replica
-            move = self.nodes.take(me, nodes[me], event)
+            move = self.nodes.take(nodes, event)
             if move is None:
                 raise ConfigError(f"{opening.where}: step {number} cannot happen to {self.protocol.name} here")
             nodes[me], world = move.node, self.worlds.unbounded(world, move.happening)

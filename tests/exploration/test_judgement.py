@@ -1,0 +1,84 @@
+"""What the explorer calls broken is broken, in the real world as well, and the other way round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from consensus_bench.contract import Command, ConfigError
+from consensus_bench.contract.registry import make_options
+from consensus_bench.exploration.execution import Execution
+from consensus_bench.exploration.exhaustive.bounds import Bounds
+from consensus_bench.exploration.exhaustive.campaign import explore
+from consensus_bench.exploration.site import Event
+from consensus_bench.exploration.trace import Trace, TraceStep
+from protocols.raft import Raft
+
+CARELESS = Path(__file__).parent / "careless.py"
+PLAIN = {"pre_vote": False, "check_quorum": False}
+WRITE = Command(0, 1, "swap", "x", 1)
+
+
+@pytest.mark.parametrize(("name", "violated", "steps"), [("CommitsAll", "agreement", 4), ("AnswersAll", "validity", 2)])
+def test_what_leaves_nothing_behind_is_judged_in_its_step(name: str, violated: str, steps: int) -> None:
+    """Afterwards the replica is as if it had done right, or nothing."""
+    trace = explore(f"{CARELESS}:{name}", Bounds()).trace
+    assert trace is not None and trace.violation is not None
+    assert (trace.violation.property, trace.length) == (violated, steps)
+    assert "not confirmed" not in trace.violation.detail
+
+
+# --- an opening -------------------------------------------------------------------------------------------------------
+
+
+def of_raft(*events: Event, own_at_once: bool = True) -> Trace:
+    execution = Execution(Raft, make_options(Raft, PLAIN, 3), 3, None, (WRITE,), own_at_once)
+    execution.start()
+    for event in events:
+        execution.take(event)
+    return execution.trace("raft", PLAIN, None)
+
+
+def with_step(trace: Trace, number: int, **changes: Any) -> Trace:
+    """``trace`` with one step changed, as somebody may write it."""
+    steps = [msgspec.structs.replace(s, **changes) if s.number == number else s for s in trace.steps]
+    return msgspec.structs.replace(trace, steps=tuple(steps))
+
+
+def test_what_never_left_does_not_arrive_in_an_opening() -> None:
+    """A vote is asked for, but the term is never written: the request waits for the disk for ever."""
+    trace = of_raft(Event("timer", 0, "election"))
+    message = next(e for e in trace.messages if (e.source, e.to) == (0, 1))
+    arrives = TraceStep(number=len(trace.steps) + 1, kind="deliver", replica=1, text="", message=message.number)
+    longer = msgspec.structs.replace(trace, steps=(*trace.steps, arrives), length=2)
+    assert explore("raft", Bounds(states=10), after=(longer, 2)).states > 1
+    lagging = with_step(longer, 4, durable=False)
+    with pytest.raises(ConfigError, match="step 2 cannot happen"):
+        explore("raft", Bounds(states=10), after=(lagging, 2))
+
+
+@pytest.mark.parametrize("changes", [{"damage": ("nonsense",)}, {"damage": (9, 10)}])
+def test_an_opening_damages_what_is_on_the_disk(changes: dict[str, Any]) -> None:
+    trace = of_raft(Event("timer", 0, "election"), Event("crash", 0))
+    bad = with_step(trace, trace.steps[-1].number, **changes)
+    with pytest.raises(ConfigError, match="step 2 cannot happen"):
+        explore("raft", Bounds(), after=(bad, 2))
+
+
+def test_a_command_that_no_client_has_is_not_asked_for_in_an_opening() -> None:
+    trace = msgspec.structs.replace(of_raft(Event("request", 0, WRITE)), commands=())
+    with pytest.raises(ConfigError, match="step 1 cannot happen"):
+        explore("raft", Bounds(), after=(trace, 1))
+
+
+def test_own_messages_that_are_late_must_be_allowed_to_be() -> None:
+    late = of_raft(Event("timer", 0, "election"), Event("timer", 1, "election"), own_at_once=False)
+    own = next(e for e in late.messages if e.source == e.to == 0)
+    arrives = TraceStep(number=len(late.steps) + 1, kind="deliver", replica=0, text="", message=own.number, own=True)
+    late = msgspec.structs.replace(late, steps=(*late.steps, arrives))
+    with pytest.raises(ConfigError, match="--own-messages network"):
+        explore("raft", Bounds(), after=(late, 2))
+    assert explore("raft", Bounds(own_messages="network", states=10), after=(late, 2)).states > 1
