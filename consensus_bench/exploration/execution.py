@@ -185,6 +185,8 @@ class Execution:
             raise Impossible(f"the disk of replica {replica} keeps nothing until it crashes")
         if (site.replica is None) != (kind in ("start", "restart")):
             raise Impossible(f"replica {replica} is {'down' if site.replica is None else 'up'}: it cannot {kind}")
+        if message is not None and self.envelopes[message - 1].source == replica and message <= site.born:
+            raise Impossible(f"replica {replica} crashed: what it had sent to itself is gone")
         site.durable = durable
         argument = {"deliver": message, "request": command, "timer": timer, "order": order, "restart": damage}.get(kind)
         text = self._text(kind, replica, argument, own)

@@ -27,16 +27,19 @@ again. Whatever is called ``text`` is for people and is not compared.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from consensus_bench.contract import LOST, Command, ConfigError, Message, Replica
+from consensus_bench.contract import LOST, ChangeMembers, Command, ConfigError, HandOver, Message, Replica
 from consensus_bench.contract.storage import Lost
 
 VERSION: Literal[1] = 1
 
 StepKind: TypeAlias = Literal["start", "request", "deliver", "timer", "order", "crash", "restart"]
+
+ORDERS: Final = (HandOver, ChangeMembers)
+"""What an operator may ask of a replica."""
 
 Damage: TypeAlias = Lost | tuple[Any, ...] | None
 """What a restarted replica cannot read: ``LOST``, all that was on its disk; or the records of some keys."""
@@ -66,8 +69,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fields: dict[str, Any]
 
     def decode(self, protocol: type[Replica]) -> Message:
-        """The message; ``ConfigError`` as for an ``Envelope``."""
-        return _message("an order", self.kind, self.fields, protocol)
+        """The message; ``ConfigError`` as for an ``Envelope``, and if no operator says such a thing."""
+        message = _message("an order", self.kind, self.fields, protocol)
+        if not isinstance(message, ORDERS):
+            raise ConfigError(f"an order: {self.kind} is none: it is {' or '.join(kind.__name__ for kind in ORDERS)}")
+        return message
 
 
 def _message(where: str, name: str, fields: dict[str, Any], protocol: type[Replica]) -> Message:
@@ -231,6 +237,8 @@ def _check(path: Path, trace: Trace) -> None:
             damage_of(step)
         except TypeError as error:
             raise ConfigError(f'{path}: step {number}: damage {step.damage}: "lost" or a list of keys') from error
+        if any(not 1 <= sent <= len(trace.messages) for sent in step.sent):
+            raise ConfigError(f"{path}: step {number} sends what is not among its {len(trace.messages)} messages")
         if step.kind == "deliver":
             _check_delivery(path, trace, step)
 

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from consensus_bench.contract import Command, ConfigError
+from consensus_bench.contract import Command, ConfigError, HandOver
 from consensus_bench.contract.registry import make_options
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import explore
+from consensus_bench.exploration.replay import replay
 from consensus_bench.exploration.site import Event
-from consensus_bench.exploration.trace import Trace, TraceStep
+from consensus_bench.exploration.trace import Order, Trace, TraceStep, read_trace, write_trace
 from protocols.raft import Raft
 
 CARELESS = Path(__file__).parent / "careless.py"
@@ -82,3 +83,48 @@ def test_own_messages_that_are_late_must_be_allowed_to_be() -> None:
     with pytest.raises(ConfigError, match="--own-messages network"):
         explore("raft", Bounds(), after=(late, 2))
     assert explore("raft", Bounds(own_messages="network", states=10), after=(late, 2)).states > 1
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "bounds", "says"),
+    [
+        ("basic-paxos", Bounds(orders=("hand-over:1",)), "--order hand-over:1: basic-paxos has no HandOver"),
+        ("multi-paxos", Bounds(orders=("members:0,1",)), "--order members:0,1: multi-paxos has no ChangeMembers"),
+        ("basic-paxos", Bounds(crashes=1, damages=1), "--damages 1: basic-paxos does not repair disks"),
+    ],
+)
+def test_what_a_protocol_does_not_know_is_not_explored(protocol: str, bounds: Bounds, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        explore(protocol, bounds)
+
+
+def test_an_operator_says_nothing_that_is_for_replicas() -> None:
+    trace = of_raft(Event("order", 0, HandOver(1)))
+    bad = with_step(trace, 4, order=Order(kind="Vote", fields={"term": 1, "granted": True}))
+    for use in (
+        lambda: replay(bad, Raft, make_options(Raft, PLAIN, 3)),
+        lambda: explore("raft", Bounds(), after=(bad, 1)),
+    ):
+        with pytest.raises(ConfigError, match="Vote is none: it is HandOver or ChangeMembers"):
+            use()
+
+
+def test_what_a_dead_process_sent_to_itself_is_not_delivered_again() -> None:
+    execution = Execution(Raft, make_options(Raft, PLAIN, 3), 3, None, (WRITE,))
+    execution.start()
+    execution.take(Event("timer", 0, "election"))
+    own = next(e.number for e in execution.envelopes if e.source == e.to == 0)
+    execution.take(Event("crash", 0))
+    trace = execution.trace("raft", PLAIN, None)
+    late = TraceStep(number=len(trace.steps) + 1, kind="deliver", replica=0, text="", message=own, own=True)
+    with pytest.raises(ConfigError, match="what it had sent to itself is gone"):
+        replay(msgspec.structs.replace(trace, steps=(*trace.steps, late)), Raft, make_options(Raft, PLAIN, 3))
+
+
+def test_a_step_sends_what_the_trace_has(tmp_path: Path) -> None:
+    write_trace(tmp_path / "t.json", with_step(of_raft(), 1, sent=(9,)))
+    with pytest.raises(ConfigError, match="step 1 sends what is not among its 0 messages"):
+        read_trace(tmp_path / "t.json")

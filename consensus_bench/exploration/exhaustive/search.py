@@ -64,6 +64,13 @@ class Search:
         for name in bounds.lost:
             if name not in known:
                 raise ConfigError(f"--lost {name}: {protocol.name} has no such message; it has {', '.join(known)}")
+        for text, order in zip(bounds.orders, bounds.make_orders(), strict=True):
+            if type(order) not in protocol.messages:
+                raise ConfigError(
+                    f"--order {text}: {protocol.name} has no {type(order).__name__}: it takes no such order"
+                )
+        if bounds.damages and not protocol.repairs_disks:
+            raise ConfigError(f"--damages {bounds.damages}: {protocol.name} does not repair disks (repairs_disks)")
         self.protocol = protocol
         self.options = options
         self.bounds = bounds
