@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from consensus_bench.cli.folders import make_folder
 from consensus_bench.contract.errors import ConfigError, PropertyViolated
 
 if TYPE_CHECKING:
+    from consensus_bench.exploration.exhaustive.bounds import Bounds
     from consensus_bench.exploration.exhaustive.campaign import Report
     from consensus_bench.exploration.trace import Trace, Violation
 
@@ -105,6 +107,7 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     """  # fmt: skip
     simulator, draw = flags.pop("world") == "simulator", flags.pop("draw")
     if flags["replay_file"] is not None:
+        _refuse(ctx, [name for name in flags if name != "replay_file"], "--replay: nothing is explored then")
         _replay(flags["replay_file"], simulator, draw)
         return
     if simulator:
@@ -128,7 +131,7 @@ def command(ctx: click.Context, /, **flags: Any) -> None:
     if flags["as_json"]:
         click.echo(msgspec.json.encode(report))
     else:
-        click.echo("\n".join(_lines(report, bounds, path)))
+        click.echo("\n".join(_lines(report, bounds, path, after)))
     _finish(ctx, report)
 
 
@@ -136,10 +139,16 @@ def _opening(ctx: click.Context, where: str) -> tuple[Trace, int]:
     """What ``--after`` names; it says itself what other options say of an exploration from the start."""
     from consensus_bench.exploration.exhaustive.opening import read_opening
 
-    for name in ("replicas", "commands", "reads", "first_leader"):
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise ConfigError(f"--{name.replace('_', '-')} and --after: the trace says which; leave one of the two out")
+    _refuse(ctx, ["replicas", "commands", "reads", "first_leader"], "--after: the trace says which")
     return read_opening(where)
+
+
+def _refuse(ctx: click.Context, names: list[str], why: str) -> None:
+    """``ConfigError`` if one of the parameters ``names`` was given beside another; ``why`` not."""
+    for parameter in ctx.command.params:
+        if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()
+            raise ConfigError(f"{name} and {why}; leave one of the two out")
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -185,17 +194,22 @@ def _finish(ctx: click.Context, report: Report) -> None:
         raise PropertyViolated("reachable", f"{', '.join(report.missing)}: never happened, so nothing was tested by it")
 
 
-def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
+def _lines(report: Report, bounds: Bounds, path: Path | None, after: tuple[Trace, int] | None) -> list[str]:
+    begun = "" if after is None else f", after {_several(after[1], 'step')}"
     limits = [
-        _several(bounds.replicas, "replica"),
+        _several(bounds.replicas if after is None else after[0].replicas, "replica"),
         _several(bounds.proposers, "proposer"),
-        _several(bounds.commands, "command"),
+        _several(bounds.commands if after is None else len(after[0].commands), "command"),
         _several(bounds.ballots, "ballot"),
         _several(bounds.crashes, "crash", "crashes"),
     ]
+    if bounds.damages:
+        limits.append(_several(bounds.damages, "damaged disk"))
+    if bounds.orders:
+        limits.append(_several(len(bounds.orders), "order"))
     if bounds.timeouts is not None:
         limits.append(_several(bounds.timeouts, "time-out"))
-    lines = [f"{report.protocol}: {', '.join(limits)}", _extent(report)]
+    lines = [f"{report.protocol}{begun}: {', '.join(limits)}", _extent(report)]
     lines.append(
         f"{report.handler_steps:,} distinct steps ran the protocol's code, {report.left_out:,} of them beyond "
         f"the ballots; {report.transitions_per_s:,.0f} transitions/s"
@@ -207,8 +221,9 @@ def _lines(report: Report, bounds: Any, path: Path | None) -> list[str]:
         lines += [f"reachable: {name}: yes" for name in report.reached]
         lines += [f"reachable: {name}: NEVER" for name in report.missing]
     else:
+        given = "" if after is None else f" ({after[1]} of them given)"
         kind = "a shortest execution" if report.depth else "an execution in which every step is needed"
-        lines.append(f"{kind}, {report.trace.length} steps, in {path}:")
+        lines.append(f"{kind}, {report.trace.length} steps{given}, in {path}:")
         lines += _steps(report.trace)
     return lines
 

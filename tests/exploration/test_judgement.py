@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from consensus_bench.contract import Command, ConfigError, HandOver
+from consensus_bench.cli import explore as cli
+from consensus_bench.contract import Command, ConfigError, HandOver, PropertyViolated
 from consensus_bench.contract.registry import make_options
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
@@ -18,6 +19,7 @@ from consensus_bench.exploration.site import Event
 from consensus_bench.exploration.trace import Order, Trace, TraceStep, read_trace, write_trace
 from protocols.raft import Raft
 
+MUTANTS = Path(__file__).parents[1] / "mutants"
 CARELESS = Path(__file__).parent / "careless.py"
 PLAIN = {"pre_vote": False, "check_quorum": False}
 WRITE = Command(0, 1, "swap", "x", 1)
@@ -128,3 +130,30 @@ def test_a_step_sends_what_the_trace_has(tmp_path: Path) -> None:
     write_trace(tmp_path / "t.json", with_step(of_raft(), 1, sent=(9,)))
     with pytest.raises(ConfigError, match="step 1 sends what is not among its 0 messages"):
         read_trace(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("beside", "says"),
+    [
+        (["--after", "x"], "--after and --replay"),
+        (["raft"], "PROTOCOL and --replay"),
+        (["--json"], "--json and --replay"),
+    ],
+)
+def test_what_is_explored_is_not_said_to_a_replay(beside: list[str], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"{says}: nothing is explored then"):
+        cli.command.main(["--replay", "t.json", *beside], standalone_mode=False)
+
+
+def test_the_report_tells_what_the_trace_brings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Five replicas, four commands, and most of the steps: none of them from the command line."""
+    name = "multi-paxos-LearnsNoBallots"
+    arguments = [
+        f"{MUTANTS}/multi_paxos_mutants.py:LearnsNoBallots", "--after", f"{MUTANTS}/executions/{name}.json:38",
+        "--proposers", "5", "--requests", "anywhere", "--trace", str(tmp_path / "t.json"),
+    ]  # fmt: skip
+    with pytest.raises(PropertyViolated):
+        cli.command.main(arguments, standalone_mode=False)
+    told = capsys.readouterr().out
+    assert "LearnsNoBallots, after 38 steps: 5 replicas, 5 proposers, 4 commands, 2 ballots, 0 crashes" in told
+    assert "a shortest execution, 39 steps (38 of them given), in " in told
