@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -11,9 +12,12 @@ import pytest
 from consensus_bench.cli import explore as cli
 from consensus_bench.contract import Command, ConfigError, HandOver, PropertyViolated
 from consensus_bench.contract.registry import make_options
+from consensus_bench.contract.state import freeze
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
-from consensus_bench.exploration.exhaustive.campaign import explore
+from consensus_bench.exploration.exhaustive.campaign import Campaign, explore
+from consensus_bench.exploration.exhaustive.lives import NOBODY
+from consensus_bench.exploration.exhaustive.witness import event_of, execute
 from consensus_bench.exploration.replay import replay
 from consensus_bench.exploration.site import Event
 from consensus_bench.exploration.trace import Order, Trace, TraceStep, read_trace, write_trace
@@ -157,3 +161,53 @@ def test_the_report_tells_what_the_trace_brings(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().out
     assert "LearnsNoBallots, after 38 steps: 5 replicas, 5 proposers, 4 commands, 2 ballots, 0 crashes" in told
     assert "a shortest execution, 39 steps (38 of them given), in " in told
+
+
+# --- two machineries --------------------------------------------------------------------------------------------------
+
+COMMON: dict[str, Any] = {"crashes": 2, "requests": "anywhere", "first_leader": 0}
+DAMAGE: dict[str, Any] = {**COMMON, "damages": 1, "commands": 3}
+READS: dict[str, Any] = {**COMMON, "commands": 4, "reads": 2, "proposers": 3}
+
+
+def plainly(value: Any) -> Any:
+    """``value``, frozen, without what the explorer alone writes into snapshots."""
+    if isinstance(value, frozenset):
+        return frozenset(map(plainly, value))
+    if isinstance(value, tuple):
+        return tuple(plainly(part) for part in value if not (isinstance(part, tuple) and part[:1] == (NOBODY,)))
+    if isinstance(value, msgspec.Struct):
+        return (type(value), *(plainly(getattr(value, name)) for name in value.__struct_fields__))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("protocol", "bounds", "settings"),
+    [
+        ("multi-paxos", DAMAGE, {"snapshot_every": 1}),
+        ("multi-paxos", READS, {"snapshot_every": 1, "reads": "quorum"}),
+        ("raft", {**DAMAGE, "orders": ("members:0,1", "hand-over:1")}, {"snapshot_every": 1}),
+        ("raft", {**READS, "damages": 1, "own_messages": "network"}, {"snapshot_every": 2, "reads": "index"}),
+        ("epaxos", {**READS, "damages": 1}, {"snapshot_every": 1, "reads": "quorum"}),
+        ("epaxos", {**DAMAGE, "own_messages": "network"}, {"snapshot_every": 2, "rules": "sosp13"}),
+    ],
+)
+def test_a_walk_is_an_execution(protocol: str, bounds: dict[str, Any], settings: dict[str, Any]) -> None:
+    """What the explorer computes with numbers, plain objects do as well: same replicas, disks and timers in the end."""
+    search = Campaign(protocol, Bounds(**bounds), settings, ()).search()
+    search.nodes.lagging = True
+    for number in range(12):
+        random, (nodes, world), choices = Random(f"walk {number}"), search.begin(), []
+        while len(choices) < 50 and (steps := list(search.steps(nodes, world))):
+            move, world = random.choice(steps)
+            nodes[move.choice.replica] = move.node
+            choices.append(move.choice)
+        execution, happened = execute(search, [event_of(search, choice) for choice in choices])
+        assert len(happened) == len(choices)
+        assert execution.violation is None
+        for me, site in enumerate(execution.sites):
+            core = search.nodes.core(me, nodes[me])
+            assert site.replica is not None and core.replica is not None
+            assert plainly(site.replica.key()) == plainly(core.replica.key())
+            assert plainly(freeze(site.disk)) == plainly(freeze(core.disk))
+            assert site.timers == core.timers

@@ -38,6 +38,7 @@ from consensus_bench.contract.context import (
     INSTALL,
     NOTE,
     PERSIST,
+    READ,
     SEND,
     SEND_UNSYNCED,
     SET_TIMER,
@@ -45,7 +46,15 @@ from consensus_bench.contract.context import (
 )
 from consensus_bench.contract.state import freeze
 from consensus_bench.exploration.exhaustive.bounds import Bounds, round_of
-from consensus_bench.exploration.exhaustive.lives import NEW, Life, Snapshots, installed, with_commit, with_execution
+from consensus_bench.exploration.exhaustive.lives import (
+    NEW,
+    Life,
+    Snapshots,
+    installed,
+    with_commit,
+    with_execution,
+    with_read,
+)
 from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS, damaged
 from consensus_bench.exploration.trace import Damage
 from consensus_bench.verification.online import VALIDITY
@@ -297,6 +306,8 @@ class Handlers:
             core.life = with_commit(core.life, a, b)
         elif self.lives_matter and tag == EXECUTE:
             core.life = with_execution(core.life, a)
+        elif self.lives_matter and tag == READ:
+            core.life = with_read(core.life, a)
         run.events.append((tag, a, b))
 
     @staticmethod

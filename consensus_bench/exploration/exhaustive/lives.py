@@ -15,10 +15,12 @@ import msgspec
 from consensus_bench.contract import Command, Key, Message, Snapshot, apply, image
 from consensus_bench.exploration.site import told
 
-Life: TypeAlias = tuple[tuple[tuple[Any, Command], ...], tuple[Command, ...]]
-"""Commits (place, command), ordered by place; executions, in their order."""
+Found: TypeAlias = tuple[tuple[tuple[int, int], int | None], ...]
+"""What reads that have no place found: by client and sequence number, in order."""
+Life: TypeAlias = tuple[tuple[tuple[Any, Command], ...], tuple[Command, ...], Found]
+"""Commits (place, command), ordered by place; executions, in their order; reads."""
 
-NEW: Final[Life] = ((), ())
+NEW: Final[Life] = ((), (), ())
 NOBODY: Final = -1_000_000
 """The client of the result that names a life."""
 
@@ -27,18 +29,25 @@ def with_commit(life: Life, place: Any, command: Command) -> Life:
     """``life``, in which ``command`` is committed at ``place`` as well."""
     commits = [entry for entry in life[0] if entry[0] != place]
     insort(commits, (place, command), key=lambda entry: entry[0])
-    return (tuple(commits), life[1])
+    return (tuple(commits), life[1], life[2])
 
 
 def with_execution(life: Life, command: Command) -> Life:
     """``life``, in which ``command`` is executed next."""
-    return (life[0], (*life[1], command))
+    return (life[0], (*life[1], command), life[2])
+
+
+def with_read(life: Life, command: Command) -> Life:
+    """``life``, in which ``command`` looks up its key now."""
+    found = {**dict(life[2]), (command.client, command.sequence): results_of(life)[0].get(command.key)}
+    return (life[0], life[1], tuple(sorted(found.items())))
 
 
 def installed(life: Life, covered: Life) -> Life:
     """``life`` after a snapshot was installed that stands for ``covered``."""
     commits = dict(life[0]) | dict(covered[0])
-    return (tuple(sorted(commits.items(), key=lambda entry: entry[0])), covered[1])
+    found = {**dict(life[2]), **dict(covered[2])}
+    return (tuple(sorted(commits.items(), key=lambda entry: entry[0])), covered[1], tuple(sorted(found.items())))
 
 
 def results_of(life: Life) -> tuple[dict[Key, int], dict[tuple[int, int], int | None]]:
@@ -48,7 +57,7 @@ def results_of(life: Life) -> tuple[dict[Key, int], dict[tuple[int, int], int | 
     for command in life[1]:
         if command.kind != "noop":  # executed or not, that is judged elsewhere
             results.setdefault((command.client, command.sequence), apply(store, command))
-    return store, results
+    return store, results | dict(life[2])
 
 
 class Snapshots:
@@ -61,7 +70,8 @@ class Snapshots:
     def take(self, life: Life, place: Any) -> Snapshot:
         """A snapshot of the state after ``life``, of which the executed commands are covered."""
         executed = set(life[1])
-        covered = (tuple(e for e in life[0] if e[1] in executed or _up_to(e[0], place)), life[1])
+        commits = tuple(entry for entry in life[0] if entry[1] in executed or _up_to(entry[0], place))
+        covered = (commits, life[1], tuple(found for found in life[2] if found[1] is not None))  # as ``told`` has it
         number = self._numbers.setdefault(covered, len(self._lives))
         if number == len(self._lives):
             self._lives.append(covered)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from consensus_bench.contract import CORRUPT, LOST, Command, ConfigError
+from consensus_bench.contract import CORRUPT, LOST, ConfigError
 from consensus_bench.contract.context import ANSWER, COMMIT, EXECUTE, INSTALL, READ, TAKE_SNAPSHOT
 from consensus_bench.exploration.exhaustive.bounds import Bounds, own_ballot
 from consensus_bench.exploration.exhaustive.handlers import (
@@ -30,7 +30,7 @@ from consensus_bench.exploration.exhaustive.handlers import (
     Outcome,
 )
 from consensus_bench.exploration.exhaustive.handlers import Event as Effect
-from consensus_bench.exploration.exhaustive.lives import NEW, installed, plain, results_of, with_execution
+from consensus_bench.exploration.exhaustive.lives import plain
 from consensus_bench.exploration.exhaustive.observations import Broken, Happening, Observations, Worlds
 from consensus_bench.exploration.site import Event, Impossible
 from consensus_bench.exploration.trace import Damage
@@ -46,7 +46,7 @@ _FACTS: Final = {
     TAKE_SNAPSHOT: "snapshot",
     INSTALL: "installed",
 }
-_OBSERVED: Final = (COMMIT, EXECUTE, TAKE_SNAPSHOT, INSTALL)
+_OBSERVED: Final = (COMMIT, EXECUTE, READ, TAKE_SNAPSHOT, INSTALL)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -236,10 +236,9 @@ class Nodes:
         if outcome.events:
             visible = tuple(event for event in outcome.events if event[0] in _OBSERVED)
             seen = self.observations.after(seen, visible) if visible else seen
-            found = self._looked_up(before.seen, outcome.events)
             for event in outcome.events:
                 if event[0] == ANSWER:
-                    broken = self._answer(seen, event, answers, found) or broken
+                    broken = self._answer(seen, event, answers) or broken
         command = choice.argument if choice.kind == REQUEST else -1
         if command >= 0 and (outcome.core != before.core or outcome.sent or outcome.events):
             asked |= 1 << command  # a request that is ignored has not happened
@@ -264,34 +263,13 @@ class Nodes:
         ballots = {own_ballot(envelopes[number].source, envelopes[number].message) for number in sent}
         return len(ballots - {None})
 
-    def _looked_up(self, seen: int, events: tuple[Effect, ...]) -> dict[Command, int | None]:
-        """What reads that have no place found, each after the executions before it in the same step."""
-        life = self.observations.lives[seen][-1]
-        found: dict[Command, int | None] = {}
-        for tag, what, _ in events:
-            if tag == EXECUTE:
-                life = with_execution(life, what)
-            elif tag == INSTALL:
-                life = installed(life, self.handlers.snapshots.covered(what) or NEW)
-            elif tag == READ:
-                found[what] = results_of(life)[0].get(what.key)
-        return found
-
-    def _answer(
-        self,
-        seen: int,
-        event: Effect,
-        answers: list[tuple[int, int | None]],
-        looked_up: dict[Command, int | None],
-    ) -> Broken:
+    def _answer(self, seen: int, event: Effect, answers: list[tuple[int, int | None]]) -> Broken:
         command = event[1]
         number = self._answer_numbers.get((command.client, command.sequence))
-        if number is not None and command in looked_up:
-            answers.append((number, looked_up[command]))
-            return None
-        if number is None or command not in self.observations.lives[seen][-1][1]:
+        results = self.observations.results(seen)
+        if number is None or (command.client, command.sequence) not in results:
             return (VALIDITY, f"{command} is answered where it was not executed")
-        answers.append((number, self.observations.result(seen, command)))
+        answers.append((number, results[command.client, command.sequence]))
         return None
 
     def _intern(self, me: int, node: Node) -> int:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from consensus_bench.contract import Command, PropertyViolated, Snapshot
-from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, TAKE_SNAPSHOT
+from consensus_bench.contract.context import COMMIT, EXECUTE, INSTALL, READ, TAKE_SNAPSHOT
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.handlers import Event
 from consensus_bench.exploration.exhaustive.lives import (
@@ -25,6 +25,7 @@ from consensus_bench.exploration.exhaustive.lives import (
     results_of,
     with_commit,
     with_execution,
+    with_read,
 )
 from consensus_bench.verification.linearizability import LINEARIZABILITY, Operation, check_operations
 from consensus_bench.verification.online import EXECUTION_ORDER, VALIDITY, Verifier
@@ -60,12 +61,13 @@ class Observations:
     def crashed(self, seen: int) -> int:
         """The life under way has ended, and another began."""
         *past, last = self.lives[seen]
+        last = (last[0], last[1], ())  # nobody is answered by a read of an earlier life
         ended = {*past} | ({last} if last != NEW else set())
         return self._number((*sorted(ended, key=repr), NEW), self.broken[seen])
 
-    def result(self, seen: int, command: Command) -> int | None:
-        """The result of ``command`` at a replica of which this is seen; None as well if it did not execute it."""
-        return results_of(self.lives[seen][-1])[1].get((command.client, command.sequence))
+    def results(self, seen: int) -> dict[tuple[int, int], int | None]:
+        """What a replica of which this is seen can answer: by client and sequence number, the results."""
+        return results_of(self.lives[seen][-1])[1]
 
     def compare(self, a: int, b: int) -> Broken:
         """What the observations of two replicas violate together, if anything."""
@@ -98,6 +100,8 @@ class Observations:
             elif tag == EXECUTE:
                 broken = broken or _try(verifier.executed, 0, a)
                 life = with_execution(life, a)
+            elif tag == READ:
+                life = with_read(life, a)
             elif tag == TAKE_SNAPSHOT:
                 broken = broken or _try(verifier.snapshot, 0, a)
             else:
@@ -135,7 +139,7 @@ def _try(call: Any, *arguments: Any) -> Broken:
 
 def _feed(verifier: Verifier, replica: int, lives: Lives) -> None:
     """Tell the verifier of all lives of a replica."""
-    for number, (commits, executed) in enumerate(lives):
+    for number, (commits, executed, _) in enumerate(lives):
         if number:
             verifier.restarted(replica)
         for place, command in commits:
