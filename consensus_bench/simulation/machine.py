@@ -178,8 +178,11 @@ class Machine:
         )
 
     def results(self) -> tuple[tuple[int, int, int | None], ...]:
-        """All that is kept, for a snapshot: (client, sequence, result)."""
-        return tuple((c, number, kept[number]) for c, kept in sorted(self._results.items()) for number in sorted(kept))
+        """All that is kept, for a snapshot: (client, sequence, result). Of what found nothing it says nothing."""
+        kept = (
+            (c, number, result) for c, some in sorted(self._results.items()) for number, result in sorted(some.items())
+        )
+        return tuple(entry for entry in kept if entry[2] is not None)
 
     # Verification. Where replicas can crash, a commit or execution that waits for the disk is told when the disk has
     # caught up, and never if a crash comes first.

@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from consensus_bench.cli import explore as cli
-from consensus_bench.contract import Command, ConfigError, HandOver, PropertyViolated
+from consensus_bench.contract import LOST, Command, ConfigError, HandOver, PropertyViolated
 from consensus_bench.contract.registry import make_options
 from consensus_bench.contract.state import freeze
+from consensus_bench.experiments.trace_replay import replay_in_simulator
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Campaign, explore
 from consensus_bench.exploration.exhaustive.lives import NOBODY
+from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
 from consensus_bench.exploration.exhaustive.witness import event_of, execute
 from consensus_bench.exploration.replay import replay
 from consensus_bench.exploration.site import Event
@@ -193,7 +195,8 @@ def plainly(value: Any) -> Any:
     ],
 )
 def test_a_walk_is_an_execution(protocol: str, bounds: dict[str, Any], settings: dict[str, Any]) -> None:
-    """What the explorer computes with numbers, plain objects do as well: same replicas, disks and timers in the end."""
+    """What the explorer computes with numbers, plain objects do as well, and the simulator's machines: same replicas,
+    disks and timers in the end."""
     search = Campaign(protocol, Bounds(**bounds), settings, ()).search()
     search.nodes.lagging = True
     for number in range(12):
@@ -211,3 +214,13 @@ def test_a_walk_is_an_execution(protocol: str, bounds: dict[str, Any], settings:
             assert plainly(site.replica.key()) == plainly(core.replica.key())
             assert plainly(freeze(site.disk)) == plainly(freeze(core.disk))
             assert site.timers == core.timers
+        replayed = replay_in_simulator(execution.trace(protocol, settings, None))
+        assert (replayed.violation, replayed.differences) == (None, ())
+
+
+def test_a_disk_on_which_nothing_is_yet_can_be_lost() -> None:
+    search = Campaign("raft", Bounds(crashes=1, damages=1, commands=1), PLAIN, ()).search()
+    nodes, world = search.begin()
+    assert not search.nodes.core(2, nodes[2]).disk
+    lost = [move for move, _ in search.steps(nodes, world) if move.choice == Choice(2, CRASH, LOST)]
+    assert [search.nodes.core(2, move.node).disk for move in lost] == [{LOST: True}]
