@@ -16,7 +16,7 @@ def replay(trace: Trace, protocol: type[Replica], options: Options) -> Execution
     )
     for step in trace.steps:
         if step.message is not None:
-            _check_message(execution, trace, step)
+            _check_message(execution, trace, step, step.message)
         try:
             done = execution.call(
                 step.kind,
@@ -39,20 +39,22 @@ def replay(trace: Trace, protocol: type[Replica], options: Options) -> Execution
                     f"step {step.number} does not fit {trace.protocol}: {field} is {show(found)}, "
                     f"in the trace {show(expected)}"
                 )
+        for number in step.sent:
+            _check_message(execution, trace, step, number)
     return execution
 
 
-def _check_message(execution: Execution, trace: Trace, step: TraceStep) -> None:
-    assert step.message is not None
-    envelope = trace.messages[step.message - 1]
-    if len(execution.envelopes) < step.message:
-        raise ConfigError(f"step {step.number} does not fit {trace.protocol}: message {step.message} was not sent")
-    message = envelope.decode(execution.protocol)
-    sent = execution.messages[step.message - 1]
-    if message != sent:
+def _check_message(execution: Execution, trace: Trace, step: TraceStep, number: int) -> None:
+    """Message ``number`` was sent, and is the one that the trace has."""
+    if len(execution.envelopes) < number:
+        raise ConfigError(f"step {step.number} does not fit {trace.protocol}: message {number} was not sent")
+    there, here = trace.messages[number - 1], execution.envelopes[number - 1]
+    message, sent = there.decode(execution.protocol), execution.messages[number - 1]
+    if (message, there.source, there.to, there.step) != (sent, here.source, here.to, here.step):
         raise ConfigError(
-            f"step {step.number} does not fit {trace.protocol}: message {step.message} is {show(sent)}, "
-            f"in the trace {show(message)}"
+            f"step {step.number} does not fit {trace.protocol}: message {number} is {show(sent)} from {here.source} to "
+            f"{here.to} in step {here.step}, in the trace {show(message)} from {there.source} to {there.to} in step "
+            f"{there.step}"
         )
 
 

@@ -229,6 +229,8 @@ def _check(path: Path, trace: Trace) -> None:
         needs = {"deliver": step.message, "request": step.command, "timer": step.timer, "order": step.order}
         if step.kind in needs and needs[step.kind] is None:
             raise ConfigError(f"{path}: step {number} ({step.kind}) does not say what")
+        if step.message is not None and step.kind != "deliver":
+            raise ConfigError(f"{path}: step {number} ({step.kind}) delivers message {step.message}")
         try:
             hash(from_data(step.timer))
         except TypeError as error:

@@ -224,3 +224,19 @@ def test_a_disk_on_which_nothing_is_yet_can_be_lost() -> None:
     assert not search.nodes.core(2, nodes[2]).disk
     lost = [move for move, _ in search.steps(nodes, world) if move.choice == Choice(2, CRASH, LOST)]
     assert [search.nodes.core(2, move.node).disk for move in lost] == [{LOST: True}]
+
+
+def test_only_a_delivery_names_a_message(tmp_path: Path) -> None:
+    write_trace(tmp_path / "t.json", with_step(of_raft(), 1, message=-1))
+    with pytest.raises(ConfigError, match=r"step 1 \(start\) delivers message -1"):
+        read_trace(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize("changes", [{"to": 2}, {"step": 1}, {"fields": {"term": 9}}])
+def test_what_is_sent_and_never_arrives_is_compared_too(changes: dict[str, Any]) -> None:
+    trace = of_raft(Event("timer", 0, "election"))
+    fields = trace.messages[0].fields
+    changes = {name: {**fields, **value} if name == "fields" else value for name, value in changes.items()}
+    messages = (msgspec.structs.replace(trace.messages[0], **changes), *trace.messages[1:])
+    with pytest.raises(ConfigError, match="step 4 does not fit raft: message 1 is"):
+        replay(msgspec.structs.replace(trace, messages=messages), Raft, make_options(Raft, PLAIN, 3))
