@@ -17,6 +17,7 @@ from consensus_bench.experiments.trace_replay import replay_in_simulator
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.campaign import Campaign, explore
+from consensus_bench.exploration.exhaustive.handlers import ORDER
 from consensus_bench.exploration.exhaustive.lives import NOBODY
 from consensus_bench.exploration.exhaustive.nodes import CRASH, Choice
 from consensus_bench.exploration.exhaustive.witness import event_of, execute
@@ -240,3 +241,12 @@ def test_what_is_sent_and_never_arrives_is_compared_too(changes: dict[str, Any])
     messages = (msgspec.structs.replace(trace.messages[0], **changes), *trace.messages[1:])
     with pytest.raises(ConfigError, match="step 4 does not fit raft: message 1 is"):
         replay(msgspec.structs.replace(trace, messages=messages), Raft, make_options(Raft, PLAIN, 3))
+
+
+def test_an_order_that_nobody_heeds_is_no_step() -> None:
+    """Only the leader hands its office over; it can still be asked once another was asked in vain."""
+    search = Campaign(
+        "raft", Bounds(first_leader=0, timeouts=0, commands=1, orders=("hand-over:1",)), PLAIN, ()
+    ).search()
+    nodes, world = search.begin()
+    assert [move.choice for move, _ in search.steps(nodes, world) if move.choice.kind == ORDER] == []

@@ -243,7 +243,7 @@ class Nodes:
         if command >= 0 and (outcome.core != before.core or outcome.sent or outcome.events):
             asked |= 1 << command  # a request that is ignored has not happened
         node = self._intern(me, Node(outcome.core, sent, seen, asked, before.wrong or broken))
-        if node == number and not answers and choice.kind != ORDER:
+        if node == number and not answers:
             return Move(choice, node, 0)  # nothing has happened that could be counted
         happening = Happening(
             crash,
