@@ -21,7 +21,7 @@ def show(value: Any) -> str:
     if isinstance(value, Command):
         return show_command(value)
     if value == LOST or value is CORRUPT:
-        return "everything" if value == LOST else "unreadable"
+        return "lost" if value == LOST else "unreadable"
     if isinstance(value, msgspec.Struct):
         fields = ", ".join(f"{name}={show(getattr(value, name))}" for name in value.__struct_fields__)
         return f"{type(value).__name__}({fields})"
