@@ -103,8 +103,8 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def execution_of(violated: ScheduleViolated) -> Found | None:
-    """The run in which something fell, as few of its steps as suffice; None if its execution shows no violation (one of
-    progress has no last step)."""
+    """The run in which something fell, as few of its steps as suffice for the same property; None if its execution
+    does not show that one (progress has no last step)."""
     if violated.name == PROGRESS:
         return None
     journal = Journal()
@@ -123,7 +123,7 @@ def execution_of(violated: ScheduleViolated) -> Found | None:
         some = [event for event in events if not (own_at_once and _to_itself(event))]
         attempt = msgspec.structs.replace(stage, own_at_once=own_at_once)
         execution, _ = attempt.execute(some)
-        if execution.violation is not None:
+        if execution.violation is not None and execution.violation.property == violated.name:
             return Found(*_plainest(attempt, shrink(attempt.execute, some)), length_of(execution.steps))
     return None
 

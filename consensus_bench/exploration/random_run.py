@@ -36,6 +36,7 @@ from consensus_bench.contract import (
 from consensus_bench.contract.registry import find_protocol
 from consensus_bench.exploration.clients import Clients
 from consensus_bench.exploration.faults import AnyFaults, Load, survivable
+from consensus_bench.exploration.site import NO_EXCEPTION, OWN_INVARIANTS
 from consensus_bench.exploration.transcript import Transcript
 from consensus_bench.exploration.world import Observer, Packet, Summary, World
 
@@ -162,10 +163,10 @@ class RandomRun(ABC, Generic[F]):
             raise ScheduleViolated(violation.name, f"step {self.step}: {violation.detail}", self) from violation
         except AssertionError as error:
             detail = f"step {self.step}: {error or 'an assertion of the protocol failed'}"
-            raise ScheduleViolated("local invariant", detail, self) from error
+            raise ScheduleViolated(OWN_INVARIANTS, detail, self) from error
         except Exception as error:
             detail = f"step {self.step}: {type(error).__name__}: {error}"
-            raise ScheduleViolated("no handler fails", detail, self) from error
+            raise ScheduleViolated(NO_EXCEPTION, detail, self) from error
         return self.summary()
 
     def summary(self) -> Summary:

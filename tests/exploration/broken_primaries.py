@@ -92,7 +92,7 @@ class MiscountsItsLog(FixedPrimary):
 
     __slots__ = ()
     name = "miscounts-its-log"
-    expected = "local invariant"
+    expected = "own invariants"
 
     def check(self) -> None:
         """Wrong once there are three commands."""
@@ -104,7 +104,7 @@ class TripsOverItsFeet(FixedPrimary):
 
     __slots__ = ()
     name = "trips-over-its-feet"
-    expected = "no handler fails"
+    expected = "no exception"
 
     def on_appended(self, ctx: Context, source: int, message: Any) -> None:
         """Takes a path that does not exist."""

@@ -129,6 +129,14 @@ def test_that_nobody_goes_on_is_no_execution() -> None:
     assert execution_of(violation_of(never_asks_again, Rounds)) is None
 
 
+def test_an_execution_that_shows_another_property_is_not_kept() -> None:
+    """What a trace says falls is what was reported."""
+    fell = violation_of(importlib.import_module("raft_mutants").TermNotDurable, Rounds)
+    assert fell.name == "own invariants", "in an execution it has the same name"
+    assert execution_of(fell) is not None
+    assert execution_of(ScheduleViolated("agreement", "as the clients saw it", fell.run)) is None
+
+
 def test_only_needed_steps_remain_and_the_same_property_falls() -> None:
     """Any two events of the first kind fall; a shorter list that falls otherwise does not count."""
 
