@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     help="Folder to write.  [default: results/runs/<time>-soak-PROTOCOL]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
-@click.option("--quiet", is_flag=True, help="Print nothing but the path of the folder.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the path of the folder, or what is violated.")
 def command(
     protocol: str,
     runs: int,
@@ -57,13 +57,11 @@ def command(
     from consensus_bench.experiments.soak import Soak, run_soak
     from consensus_bench.report.soak import draw_failure
 
-    if protocol.endswith(".toml"):
-        return _replay(Path(protocol), quiet)
-    if protocol.endswith(".json"):
-        from consensus_bench.cli.explore import _replay as replay_trace
-
-        replay_trace(Path(protocol), simulator=False, draw=False)
-        return 0
+    if protocol.endswith((".toml", ".json")):
+        _refuse_what_a_file_says()
+        return _replay(Path(protocol), quiet) if protocol.endswith(".toml") else _replay_trace(Path(protocol), quiet)
+    if protocol.endswith(".txt"):
+        raise ConfigError(f"{protocol}: a transcript is to be read; its third line says how to repeat the run")
     if jobs < 0:
         raise ConfigError(f"--jobs {jobs}: must not be negative")
     soak = Soak(protocol=protocol, runs=runs, seed=seed, replicas=replicas, options=_settings(settings), shrink=shrink)
@@ -116,6 +114,31 @@ def _tell(command: str, outcome: Outcome, as_json: bool, quiet: bool) -> None:
         click.echo(line, err=True)
     for line in outcome.undecided:
         click.echo(f"not decided: {line}", err=True)
+
+
+def _refuse_what_a_file_says() -> None:
+    """A FILE is judged as it is: what asks for something else is not passed over in silence."""
+    from consensus_bench.contract.errors import ConfigError
+
+    context = click.get_current_context()
+    for option in context.params:
+        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        if given and option not in ("protocol", "quiet"):
+            name = {"settings": "set", "as_json": "json"}.get(option, option)
+            raise ConfigError(f"--{name}: goes with a PROTOCOL; a FILE is judged as it is")
+
+
+def _replay_trace(path: Path, quiet: bool) -> int:
+    from contextlib import nullcontext, redirect_stdout
+    from io import StringIO
+
+    from consensus_bench.cli.explore import _replay
+
+    with redirect_stdout(StringIO()) if quiet else nullcontext():
+        _replay(path, simulator=False, draw=False)  # raises what is violated
+    if not quiet:
+        click.echo("nothing is violated")
+    return 0
 
 
 def _replay(path: Path, quiet: bool) -> int:
