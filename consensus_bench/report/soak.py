@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 
 MESSAGES: Final = 48
 """More than this on one figure cannot be told apart."""
+MOST_STEPS: Final = 60
+"""Of a trace that is drawn: that is 6,000 pixels wide."""
 NS_PER_MS: Final = 1e6
 
 
 def draw_failure(file: Path) -> Path | None:
     """Draw what a soak kept of a failure, beside it: ``.png`` and ``.svg``; the path of the former. A scenario is run
-    again, and its end is drawn; a trace is drawn as it is (``spacetime``); a transcript is not."""
+    again, and its end is drawn; a trace is drawn as it is (``spacetime``) if its steps can be made out; a transcript is
+    not."""
     from matplotlib.style import context
 
     if file.suffix == ".json":
-        write_space_time(read_trace(file), file.parent, file.stem)
+        trace = read_trace(file)
+        if trace.length > MOST_STEPS:
+            return None
+        write_space_time(trace, file.parent, file.stem)
     elif file.suffix == ".toml":
         recording = record(load_scenario(file))
         with context(["default", RC]):

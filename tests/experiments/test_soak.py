@@ -31,6 +31,8 @@ from consensus_bench.experiments.soak_scenarios import Fixed, draw, keeps_promis
 from consensus_bench.experiments.soak_schedules import SCHEDULES, schedules, with_schedules
 from consensus_bench.experiments.toml import to_toml
 from consensus_bench.exploration.faults import survivable
+from consensus_bench.exploration.trace import Trace, TraceStep, write_trace
+from consensus_bench.report.soak import draw_failure
 from consensus_bench.simulation.faults.kinds import Crash, ReorderingLink
 from consensus_bench.simulation.faults.parsing import parse_fault
 
@@ -251,6 +253,15 @@ def test_a_schedule_that_fails_comes_with_the_steps_that_suffice(tmp_path: Path)
         assert isinstance(again.exception, PropertyViolated)
         assert again.exception.name == "agreement"
         assert bool(again.stdout) != bool(quiet)
+
+
+def test_a_trace_that_nobody_could_read_is_not_drawn(tmp_path: Path) -> None:
+    """One of 700 steps would be 70,000 pixels wide."""
+    steps = [TraceStep(number=n + 1, kind="start", replica=n, text="") for n in range(3)]
+    steps += [TraceStep(number=n, kind="timer", replica=0, text="", timer="tick") for n in range(4, 704)]
+    write_trace(tmp_path / "seed-1.json", Trace(protocol="raft", replicas=3, length=700, steps=tuple(steps)))
+    assert draw_failure(tmp_path / "seed-1.json") is None
+    assert not (tmp_path / "seed-1.png").exists()
 
 
 def test_a_schedule_in_which_nobody_goes_on_comes_as_a_transcript(tmp_path: Path) -> None:
