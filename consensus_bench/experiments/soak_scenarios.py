@@ -68,6 +68,8 @@ def draw(protocol: str, seed: int, fixed: Fixed = NOTHING_FIXED) -> Scenario:
     options = {**_variant(found, plain_stream(seed, "soak", "options"), len(sites), timing), **fixed.options}
     if {"window", "batch_size"} <= options.keys() and "batch_size" not in fixed.options:
         options["batch_size"] = max(1, min(int(options["batch_size"]), int(options["window"])))  # a batch must fit
+    if options.get("reads") == "lease" and "check_quorum" in options and "check_quorum" not in fixed.options:
+        options["check_quorum"] = True  # a lease is no longer than a leader hears a majority
     how = plain_stream(seed, "soak", "setting")
     return Scenario(
         name=f"soak-{label}-{seed}",

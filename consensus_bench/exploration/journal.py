@@ -98,7 +98,7 @@ class Found(msgspec.Struct, frozen=True):
 
     def trace(self, spec: str) -> Trace:
         """The steps that suffice, written down. ``spec`` is how the user named the protocol."""
-        execution, _ = self.stage.execute(self.events)
+        execution, _ = self.stage.execute(self.events, in_words=True)
         return execution.trace(spec, changed(self.stage.options), execution.violation)
 
 
@@ -116,6 +116,7 @@ def execution_of(violated: ScheduleViolated) -> Found | None:
         replicas=run.size,
         first_leader=run.world.cluster.first_leader,
         commands=tuple(journal.commands),
+        delay_ns=run.world.cluster.delay_ns,
         clocks_ns=tuple(journal.clocks_ns),
     )
     events = journal.events

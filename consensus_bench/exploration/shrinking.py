@@ -16,7 +16,7 @@ from consensus_bench.contract import Command, Options, Replica
 from consensus_bench.exploration.execution import Execution
 from consensus_bench.exploration.site import Event, Impossible
 
-MOST_RUNS: Final = 1_000
+MOST_RUNS: Final = 3_000
 """Attempts, at most; what has been reached then is good enough."""
 Attempt: TypeAlias = tuple[Execution, list[Event]]
 """An execution and the events that happened in it."""
@@ -31,13 +31,15 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     first_leader: int | None = None
     commands: tuple[Command, ...] = ()
     own_at_once: bool = True
+    delay_ns: tuple[tuple[int, ...], ...] = ()
     clocks_ns: tuple[int, ...] = ()
 
-    def execute(self, events: Sequence[Event]) -> Attempt:
+    def execute(self, events: Sequence[Event], in_words: bool = False) -> Attempt:
         """Run ``events`` from the start."""
         execution = Execution(
-            self.protocol, self.options, self.replicas, self.first_leader, self.commands, self.own_at_once
-        )
+            self.protocol, self.options, self.replicas, self.first_leader, self.commands, self.own_at_once,
+            self.delay_ns, in_words,
+        )  # fmt: skip
         execution.start(self.clocks_ns)
         return execution, run_possible(execution, events)
 

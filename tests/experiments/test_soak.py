@@ -23,6 +23,7 @@ from consensus_bench.experiments import soak as soak_module
 from consensus_bench.experiments import soak_schedules
 from consensus_bench.experiments.comparison import Interrupted
 from consensus_bench.experiments.scenario import Scenario, make_scenario
+from consensus_bench.experiments.setup import prepare
 from consensus_bench.experiments.shrink import fewer, shrink
 from consensus_bench.experiments.soak import Soak, first_violation, run_soak
 from consensus_bench.experiments.soak_faults import changes_members, kinds_for, turbulent
@@ -189,6 +190,13 @@ def test_schedules_have_the_size_and_the_options_of_the_scenario() -> None:
     assert len(set(seeds)) == len(seeds)
     fixed = Fixed(options={"snapshot_every": 40})
     assert {run.options.snapshot_every for run in schedules(draw("raft", 1, fixed), fixed)} == {40}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("protocol", ["raft", "multi-paxos"])
+def test_what_is_drawn_gives_way_to_what_is_fixed(protocol: str) -> None:
+    """A lease needs a leader that counts its followers: no seed draws one that does not."""
+    for seed in range(1, 41):
+        prepare(draw(protocol, seed, Fixed(options={"reads": "lease"})))
 
 
 def test_some_soaks_have_no_schedules() -> None:

@@ -57,12 +57,12 @@ def event_of(search: Search, choice: Choice) -> Event:
     return Event(_KINDS[choice.kind], choice.replica, argument, not choice.lagging)
 
 
-def execute(search: Search, events: Sequence[Event]) -> Attempt:
+def execute(search: Search, events: Sequence[Event], in_words: bool = False) -> Attempt:
     """Run ``events`` after the opening, up to the first violation; what is impossible does not happen."""
     bounds, opening = search.bounds, () if search.opening is None else search.opening.events
     execution = Execution(
         search.protocol, search.options, bounds.replicas, bounds.first_leader, search.nodes.commands,
-        bounds.own_messages == "at-once", () if search.opening is None else search.opening.delay_ns,
+        bounds.own_messages == "at-once", () if search.opening is None else search.opening.delay_ns, in_words,
     )  # fmt: skip
     execution.start()
     happened = run_possible(execution, _timed(search, (*opening, *events)))
@@ -85,7 +85,7 @@ def make_trace(search: Search, events: Sequence[Event], spec: str, settings: dic
     execution, happened = execute(search, events)
     if execution.violation is None and len(happened) < len(events):
         raise Impossible(f"step {len(happened) + 1} of the explorer's execution cannot happen")
-    execution, _ = execute(search, shrink(partial(execute, search), events))
+    execution, _ = execute(search, shrink(partial(execute, search), events), in_words=True)
     violation = execution.violation
     if violation is None and search.result.violation is not None:
         name, detail = search.result.violation
