@@ -206,7 +206,7 @@ def test_a_walk_is_an_execution(protocol: str, bounds: dict[str, Any], settings:
             move, world = random.choice(steps)
             nodes[move.choice.replica] = move.node
             choices.append(move.choice)
-        execution, happened = execute(search, [event_of(search, choice) for choice in choices])
+        execution, happened = execute(search, [event_of(search, choice) for choice in choices], in_words=True)
         assert len(happened) == len(choices)
         assert execution.violation is None
         for me, site in enumerate(execution.sites):
