@@ -152,7 +152,7 @@ class Execution:
         return next((number for number in found if number not in self._delivered), found[-1])
 
     def trace(self, spec: str, settings: dict[str, Any], violation: Violation | None) -> Trace:
-        """Everything so far, in words. ``spec`` and ``settings`` are how the user named the protocol and its options."""
+        """Everything so far, in words. ``spec``, ``settings``: how the user named the protocol and its options."""
         assert self._in_words, "an execution without words is no trace"
         return Trace(
             protocol=spec,
