@@ -20,6 +20,9 @@ UNTOLD: Final = (
 )  # fmt: skip
 """Fields of messages that no diagram has room for."""
 
+ABOVE_ALL: Final = 10**14
+"""The round of a ballot above all others, which means chosen, is above this."""
+
 SHORT: Final = (
     (r"\b[A-Z]\w+\(", "("),
     (r"\bcommand=|\binstance=\(\d+, \d+\), |, seq=0\b", ""),
@@ -91,7 +94,7 @@ def value_of(value: Any) -> str:
         return " ".join(filter(None, (_words(k, v) for k, v in value.items())))
     if isinstance(value, list):
         if _is_pair(value):
-            return f"{value[0]}.{value[1]}"
+            return f"{value[0]}.{value[1]}" if value[0] < ABOVE_ALL else "chosen"
         return "[" + ", ".join(map(value_of, value)) + "]"
     return str(value)
 

@@ -89,6 +89,7 @@ def test_no_text_covers_another() -> None:
         ({"granted": False, "transfer": False, "commit_index": 0}, "M refused"),
         ({"deps": [-1, -1], "quorum": 7}, "M"),
         ({"deps": [-1, 4]}, "M after 1.4"),
+        ({"accepted": [[1, [1 << 62, 0], {"kind": "put", "key": "x", "value": 2}]]}, "M accepted [[1, chosen, x=2]]"),
         ({"accepted": None, "accepted_ballot": [0, 0]}, "M"),
     ],
 )  # fmt: skip
