@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from click.core import ParameterSource
 
 from consensus_bench.cli.folders import make_folder
+from consensus_bench.cli.options import given
 from consensus_bench.contract.errors import ConfigError, PropertyViolated
 
 if TYPE_CHECKING:
@@ -145,10 +145,9 @@ def _opening(ctx: click.Context, where: str) -> tuple[Trace, int]:
 
 def _refuse(ctx: click.Context, names: list[str], why: str) -> None:
     """``ConfigError`` if one of the parameters ``names`` was given beside another; ``why`` not."""
-    for parameter in ctx.command.params:
-        if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
-            name = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()
-            raise ConfigError(f"{name} and {why}; leave one of the two out")
+    name = given(ctx, names)
+    if name is not None:
+        raise ConfigError(f"{name} and {why}; leave one of the two out")
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -268,7 +267,8 @@ def _steps(trace: Trace) -> list[str]:
     return lines
 
 
-def _replay(path: Path, simulator: bool, draw: bool) -> None:
+def _replay(path: Path, simulator: bool, draw: bool, quiet: bool = False) -> None:
+    """Run the trace again and say its steps; ``quiet``: nothing but what is violated, which is raised."""
     from consensus_bench.attacks.registry import judged
     from consensus_bench.contract.registry import find_protocol, make_options
     from consensus_bench.exploration.replay import replay
@@ -277,10 +277,12 @@ def _replay(path: Path, simulator: bool, draw: bool) -> None:
     trace = read_trace(path)
     protocol = find_protocol(trace.protocol)
     execution = replay(trace, protocol, make_options(protocol, trace.options, trace.replicas))
-    click.echo(f"{path}: {len(trace.steps)} steps of {trace.protocol}, each as recorded")
+    if not quiet:
+        click.echo(f"{path}: {len(trace.steps)} steps of {trace.protocol}, each as recorded")
     if draw:
         _draw(trace, path)
-    click.echo("\n".join(_steps(trace)))
+    if not quiet:
+        click.echo("\n".join(_steps(trace)))
     if simulator:
         _replay_in_simulator(path, trace, execution.violation)
     violation = execution.violation or judged(trace, execution)

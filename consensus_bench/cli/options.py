@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from consensus_bench.contract.errors import ConfigError
@@ -20,6 +21,14 @@ _LISTS = ("sites", "client_sites", "protocols")
 _LEVELS = ("load_rates", "conflict_levels")
 SWEEPS: Final = (*_LEVELS, "load_duration", "conflict_duration", "sweep_warmup", "sweep_seeds", "no_sweeps")
 """The flags of the sweeps of ``compare``."""
+
+
+def given(ctx: click.Context, names: Collection[str]) -> str | None:
+    """The first parameter among ``names`` that the command line gives, as it is written there; None: none is."""
+    for parameter in ctx.command.params:
+        if parameter.name in names and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE:
+            return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.name.upper()
+    return None
 
 
 # Completion of values.

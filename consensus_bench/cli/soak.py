@@ -118,24 +118,19 @@ def _tell(command: str, outcome: Outcome, as_json: bool, quiet: bool) -> None:
 
 def _refuse_what_a_file_says() -> None:
     """A FILE is judged as it is: what asks for something else is not passed over in silence."""
+    from consensus_bench.cli.options import given
     from consensus_bench.contract.errors import ConfigError
 
     context = click.get_current_context()
-    for option in context.params:
-        given = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
-        if given and option not in ("protocol", "quiet"):
-            name = {"settings": "set", "as_json": "json"}.get(option, option)
-            raise ConfigError(f"--{name}: goes with a PROTOCOL; a FILE is judged as it is")
+    name = given(context, context.params.keys() - {"protocol", "quiet"})
+    if name is not None:
+        raise ConfigError(f"{name}: goes with a PROTOCOL; a FILE is judged as it is")
 
 
 def _replay_trace(path: Path, quiet: bool) -> int:
-    from contextlib import nullcontext, redirect_stdout
-    from io import StringIO
-
     from consensus_bench.cli.explore import _replay
 
-    with redirect_stdout(StringIO()) if quiet else nullcontext():
-        _replay(path, simulator=False, draw=False)  # raises what is violated
+    _replay(path, simulator=False, draw=False, quiet=quiet)  # raises what is violated
     if not quiet:
         click.echo("nothing is violated")
     return 0

@@ -72,7 +72,7 @@ from consensus_bench.verification.online import VALIDITY, Verifier
 
 
 class Execution:
-    """Runs steps and writes them down; without ``in_words`` about six times as fast, for attempts of which only the
+    """Runs steps and writes them down; without ``in_words`` several times as fast, for attempts of which only the
     ``violation`` counts, the first that was found."""
 
     def __init__(
@@ -120,8 +120,14 @@ class Execution:
         if event.kind == "deliver":
             source, message = event.argument
             number = self._find(source, event.replica, message)
-            own = source == event.replica
-            self.call("deliver", event.replica, message=number, own=own, durable=event.durable, clock_ns=event.clock_ns)
+            self.call(
+                "deliver",
+                event.replica,
+                message=number,
+                own=event.is_own,
+                durable=event.durable,
+                clock_ns=event.clock_ns,
+            )
         elif event.kind == "crash":
             self.call("crash", event.replica, clock_ns=event.clock_ns)
             self.call("restart", event.replica, damage=event.argument, durable=event.durable, clock_ns=event.clock_ns)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -121,7 +120,7 @@ def execution_of(violated: ScheduleViolated) -> Found | None:
     )
     events = journal.events
     for own_at_once in (True, False):
-        some = [event for event in events if not (own_at_once and _to_itself(event))]
+        some = [event for event in events if not (own_at_once and event.is_own)]
         attempt = msgspec.structs.replace(stage, own_at_once=own_at_once)
         execution, _ = attempt.execute(some)
         if execution.violation is not None and execution.violation.property == violated.name:
@@ -153,7 +152,3 @@ def _plainest(stage: Stage, events: list[Event]) -> tuple[Stage, list[Event]]:
 def _falls_alike(stage: Stage, other: Stage, events: Sequence[Event], others: Sequence[Event]) -> bool:
     wanted, found = stage.execute(events)[0].violation, other.execute(others)[0].violation
     return wanted is not None and found is not None and wanted.property == found.property
-
-
-def _to_itself(event: Event) -> Any:
-    return event.kind == "deliver" and event.argument[0] == event.replica

@@ -73,7 +73,7 @@ class Rounds(RandomRun[RoundFaults]):
             (self._request, faults.request),
             (self._timer, faults.timer),
             (self._retry, faults.retry),
-            (self._order, faults.order if HandOver in self.protocol.messages else 0),
+            (self._order_some, faults.order if HandOver in self.protocol.messages else 0),
         )
         self._happenings = [happening for happening, weight in happenings if weight]
         self._weights = [weight for _, weight in happenings if weight]
@@ -98,7 +98,7 @@ class Rounds(RandomRun[RoundFaults]):
         return Load(commands=self.random.choice((4, 8, 16)), clients=8, keys=1, reads=reads)
 
     def _draw_cluster(self) -> Cluster:
-        """Nobody knows distances: a trace does not either."""
+        """Nobody knows distances: nothing takes time here."""
         leader = self.random.randrange(self.size)
         return Cluster(self.size, (), leader if self.random.random() < FIRST_LEADER else None)
 
@@ -130,7 +130,7 @@ class Rounds(RandomRun[RoundFaults]):
         random, faults = self.random, self.faults
         for _ in range(ATTEMPTS):
             [happening] = random.choices(self._happenings, self._weights)
-            self._place(at_a_leader=happening in (self._request, self._order))
+            self._place(at_a_leader=happening in (self._request, self._order_some))
             if random.random() < faults.lag:
                 self._lagging.add(self._here_or_anywhere())
             if random.random() < faults.late:
@@ -292,9 +292,6 @@ class Rounds(RandomRun[RoundFaults]):
             if self.world.in_flight or name not in servers[me].timers or me in self._lagging:
                 break
         return True
-
-    def _order(self) -> bool:
-        return self._order_some()
 
     def _crash(self, me: ReplicaId) -> None:
         """The replica dies and is back at once: while it is down it only does not answer."""

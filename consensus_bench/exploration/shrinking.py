@@ -79,7 +79,10 @@ def shrink(
         while position > 0 and runs < most_runs:
             position = min(position, len(kept))
             start = max(0, position - size)
-            shorter = falls([*kept[:start], *filter(_stays, kept[start:position]), *kept[position:]])
+            # a message of a replica to itself is never lost: it goes with the step that sends it
+            shorter = falls(
+                [*kept[:start], *(event for event in kept[start:position] if event.is_own), *kept[position:]]
+            )
             if shorter is not None and len(shorter) < len(kept):
                 kept, removed = shorter, True
             position -= size
@@ -87,8 +90,3 @@ def shrink(
             break
         size = max(1, size // 2)
     return kept
-
-
-def _stays(event: Event) -> bool:
-    """A message of a replica to itself is never lost: it goes with the step that sends it."""
-    return event.kind == "deliver" and bool(event.argument[0] == event.replica)

@@ -25,6 +25,11 @@ class Event(msgspec.Struct, frozen=True):
     durable: bool = True
     clock_ns: int = 0
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the delivery of a message of the replica to itself."""
+        return self.kind == "deliver" and bool(self.argument[0] == self.replica)
+
 
 class Impossible(Exception):
     """A step that cannot happen here: the message was not sent, the timer is not armed."""

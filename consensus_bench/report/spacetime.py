@@ -16,11 +16,11 @@ import msgspec
 from consensus_bench.exploration.wording import show_detail
 from consensus_bench.report.spacetime_words import (
     compact,
-    damage_of,
     label_of,
     news,
     order_of,
     record_of,
+    unreadable,
     value_of,
     wrapped,
 )
@@ -221,7 +221,7 @@ class Picture:
         elif step.kind == "restart":
             axes.plot(x, y, marker=">", color=INK, ms=8, zorder=4)
             above.append(("restart", INK))
-            above += [(text, LOST) for text in damage_of(step.damage)]
+            above += [(text, LOST) for text in unreadable(step.damage)]
             on_disk = ", ".join(f"{key} = {text}" for key, text in step.disk.items())
             below.append((f"disk: {compact(on_disk) or 'empty'}", DISK))
             if not self._lost(self.trace.steps[step.number - 2]):

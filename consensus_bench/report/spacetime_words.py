@@ -47,7 +47,7 @@ def order_of(order: Order) -> list[str]:
     return wrapped(" ".join(parts))
 
 
-def damage_of(damage: Any) -> list[str]:
+def unreadable(damage: Any) -> list[str]:
     """What a restarted replica cannot read, in lines."""
     if damage is None:
         return []

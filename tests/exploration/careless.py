@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from consensus_bench.contract import Command, Context, Message, Replica, TimerName, View
+from consensus_bench.contract import Command, Context, Message, Replica, Snapshot, TimerName, View
 
 
 class Decide(Message, frozen=True):
@@ -42,6 +42,26 @@ class CommitsAll(Replica):
     def view(self) -> View:
         """Nothing is held."""
         return View({}, (0, 0))
+
+
+class SnapshotsAlways(CommitsAll):
+    """One command, and a snapshot of it, though no option says so."""
+
+    __slots__ = ()
+    name = "snapshots-always"
+    messages = (Decide, Snapshot)
+    decides = "log"
+
+    def on_request(self, ctx: Context, command: Command) -> None:
+        """Only the first counts: it is alone here."""
+        ctx.persist("chosen", command)
+        ctx.commit(1, command)
+        ctx.execute(command)
+        ctx.take_snapshot(1)
+        ctx.answer(command)
+
+    def on_snapshot(self, ctx: Context, source: int, message: Snapshot) -> None:
+        """Nothing to cut off."""
 
 
 class AnswersAll(CommitsAll):

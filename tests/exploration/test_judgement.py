@@ -32,6 +32,12 @@ PLAIN = {"pre_vote": False, "check_quorum": False}
 WRITE = Command(0, 1, "swap", "x", 1)
 
 
+def test_a_protocol_may_take_snapshots_that_no_option_asks_for() -> None:
+    bounds = Bounds(replicas=1, proposers=1, commands=1)
+    report = explore(f"{CARELESS}:SnapshotsAlways", bounds, properties=["a-snapshot-is-taken"])
+    assert (report.extent, report.missing) == ("closed", [])
+
+
 @pytest.mark.parametrize(("name", "violated", "steps"), [("CommitsAll", "agreement", 4), ("AnswersAll", "validity", 2)])
 def test_what_leaves_nothing_behind_is_judged_in_its_step(name: str, violated: str, steps: int) -> None:
     """Afterwards the replica is as if it had done right, or nothing."""

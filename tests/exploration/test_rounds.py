@@ -46,18 +46,6 @@ def test_disks_lag_and_lose_what_was_not_synced() -> None:
         assert getattr(happened, field) > 0, f"vacuous: no {field} in these runs"
 
 
-def transcript_of(seed: int) -> list[str]:
-    protocol = find_protocol("raft")
-    transcript = Transcript()
-    Rounds(protocol, make_options(protocol, {}, 3), 3, seed, observer=transcript).run()
-    return transcript.lines
-
-
-def test_a_run_depends_on_its_seed_alone() -> None:
-    assert transcript_of(7) == transcript_of(7)
-    assert transcript_of(7) != transcript_of(8)
-
-
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)
 def test_planted_bugs_are_found_and_repeated(broken: Any) -> None:
     with pytest.raises(ScheduleViolated) as caught:

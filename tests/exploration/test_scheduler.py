@@ -14,7 +14,16 @@ from broken_primaries import BROKEN, EXAMPLE
 
 from consensus_bench.contract import ConfigError
 from consensus_bench.contract.registry import find_protocol, make_options, protocol_names
-from consensus_bench.exploration import Faults, Load, Observer, Scheduler, ScheduleViolated, Transcript, run_seeds
+from consensus_bench.exploration import (
+    Faults,
+    Load,
+    Observer,
+    Rounds,
+    Scheduler,
+    ScheduleViolated,
+    Transcript,
+    run_seeds,
+)
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "epaxos": [{}, {"rules": "sosp13"}],
@@ -106,16 +115,17 @@ def test_every_message_of_a_protocol_is_seen(name: str) -> None:
     raise AssertionError(f"never delivered: {sorted(missing)}")
 
 
-def transcript_of(seed: int) -> list[str]:
+def transcript_of(seed: int, style: Any = Scheduler) -> list[str]:
     protocol = find_protocol(EXAMPLE)
     transcript = Transcript()
-    Scheduler(protocol, make_options(protocol, {}, 3), 3, seed, observer=transcript).run()
+    style(protocol, make_options(protocol, {}, 3), 3, seed, observer=transcript).run()
     return transcript.lines
 
 
-def test_a_run_depends_on_its_seed_alone() -> None:
-    assert transcript_of(7) == transcript_of(7)
-    assert transcript_of(7) != transcript_of(8)
+@pytest.mark.parametrize("style", [Scheduler, Rounds])
+def test_a_run_depends_on_its_seed_alone(style: Any) -> None:
+    assert transcript_of(7, style) == transcript_of(7, style)
+    assert transcript_of(7, style) != transcript_of(8, style)
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.name)

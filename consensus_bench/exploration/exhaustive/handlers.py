@@ -294,7 +294,10 @@ class Handlers:
         """A commit, an execution, a read, an answer or a snapshot."""
         core, (tag, a, b) = run.core, effect
         if tag == TAKE_SNAPSHOT:
-            assert self.lives_matter, "a snapshot without snapshot_every or damage"
+            if not self.lives_matter:
+                raise ConfigError(
+                    f"{self.protocol.name} takes a snapshot with snapshot_every = 0: set it to be explored"
+                )
             a = self.snapshots.take(core.life, a)
             self._send(run, me, (me,), a, unsynced=False)
         elif tag == INSTALL:

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from consensus_bench.contract import Command, ConfigError, Options, Replica
+from consensus_bench.contract import Command, ConfigError, Options, Replica, Snapshot
 from consensus_bench.exploration.exhaustive.bounds import Bounds
 from consensus_bench.exploration.exhaustive.handlers import Handlers
 from consensus_bench.exploration.exhaustive.nodes import Choice, Move, Nodes
@@ -117,7 +117,7 @@ class Search:
         bounds, events = self.bounds, () if self.opening is None else self.opening.events
         last_round = bounds.last_round + (0 if self.opening is None else self.opening.last_round)
         lives_matter = (
-            bool(bounds.damages or getattr(self.options, "snapshot_every", 0))
+            bool(bounds.damages or getattr(self.options, "snapshot_every", Snapshot in self.protocol.messages))
             or getattr(self.options, "reads", "") == "quorum"
             or any(event.kind == "crash" and event.argument is not None for event in events)
         )
